@@ -1,0 +1,48 @@
+# Every task, by `make`. The first use of any of them makes .venv from requirements.lock.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all check format bench lock clean
+
+help: ## list the tasks
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## make the virtual environment with the locked dependencies
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Eventfleet needs Python 3.11 or newer: run 'make PYTHON=python3.11 …'"; exit 1; }
+	@echo "Setting up $(VENV) …"
+	@$(PYTHON) -m venv $(VENV) || { echo "Could not make a virtual environment: install the venv module of your Python and try again"; exit 1; }
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock || { echo "Could not install the locked dependencies: check the network and the free space, then run 'make setup' again"; exit 1; }
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP) ## start a local fleet, drive orders through it, recount:  make demo ARGS="--orders 5000 --json demo.json"
+	@$(BIN)/fleet demo $(ARGS)
+
+test: $(STAMP) ## every test of the everyday suite, against a real Kafka that it starts
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP) ## format, lint, types and import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(STAMP) ## let ruff mend what it can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## measure:  make bench ARGS="--peers us,floor --workloads W1 --events 300000 --json b.jsonl"
+	@$(BIN)/python -m bench $(ARGS)
+
+lock: $(STAMP) ## resolve the dependencies anew into requirements.lock
+	@$(BIN)/python -m pip install -q uv
+	@$(BIN)/uv pip compile -q pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements.lock
+
+clean: ## remove the virtual environment, the local fleet's data and every cache
+	rm -rf $(VENV) .fleet build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""Eventfleet: an event-sourced order-processing fleet on Apache Kafka."""

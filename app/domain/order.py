@@ -1,0 +1,249 @@
+"""The order: commands → decide → events → evolve, read downwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from enum import StrEnum
+from typing import ClassVar, TypeAlias, assert_never
+
+import msgspec
+
+from app.kernel import Aggregate, Command, Event, Rejected
+
+
+class Item(msgspec.Struct, frozen=True):
+    """One line of an order. `price` is per piece."""
+
+    product_id: str
+    quantity: int
+    price: Decimal
+
+
+# Commands
+
+
+class CreateOrder(Command, frozen=True):
+    """Take an order. The customer's name and e-mail travel along, so that no reader has to look them up."""
+
+    wire_name: ClassVar[str] = "order.create.v1"
+    order_id: str
+    customer_id: str
+    customer_name: str
+    customer_email: str
+    items: tuple[Item, ...]
+
+
+class ProcessPayment(Command, frozen=True):
+    """Book a payment attempt: `declined` carries the gateway's reason where it was refused."""
+
+    wire_name: ClassVar[str] = "order.process-payment.v1"
+    order_id: str
+    payment_id: str
+    amount: Decimal
+    declined: str | None = None
+
+
+class ShipOrder(Command, frozen=True):
+    """Hand a paid order to the carrier."""
+
+    wire_name: ClassVar[str] = "order.ship.v1"
+    order_id: str
+    tracking_number: str
+
+
+class ConfirmDelivery(Command, frozen=True):
+    """Book the carrier's word that the parcel has arrived."""
+
+    wire_name: ClassVar[str] = "order.confirm-delivery.v1"
+    order_id: str
+
+
+class CancelOrder(Command, frozen=True):
+    """Call an order off that has not been shipped."""
+
+    wire_name: ClassVar[str] = "order.cancel.v1"
+    order_id: str
+    reason: str
+
+
+OrderCommand: TypeAlias = CreateOrder | ProcessPayment | ShipOrder | ConfirmDelivery | CancelOrder
+
+# Events
+
+
+class OrderCreated(Event, frozen=True):
+    """An order was taken. `total` is the sum of price times quantity."""
+
+    wire_name: ClassVar[str] = "order.created.v1"
+    order_id: str
+    customer_id: str
+    customer_name: str
+    customer_email: str
+    items: tuple[Item, ...]
+    total: Decimal
+
+
+class PaymentProcessed(Event, frozen=True):
+    """The whole total was paid."""
+
+    wire_name: ClassVar[str] = "order.payment-processed.v1"
+    order_id: str
+    customer_id: str
+    payment_id: str
+    amount: Decimal
+
+
+class PaymentFailed(Event, frozen=True):
+    """A payment attempt was declined: the order may be paid by another."""
+
+    wire_name: ClassVar[str] = "order.payment-failed.v1"
+    order_id: str
+    customer_id: str
+    payment_id: str
+    amount: Decimal
+    reason: str
+
+
+class OrderShipped(Event, frozen=True):
+    """The parcel is with the carrier."""
+
+    wire_name: ClassVar[str] = "order.shipped.v1"
+    order_id: str
+    customer_id: str
+    tracking_number: str
+
+
+class ShipmentDelivered(Event, frozen=True):
+    """The parcel has arrived."""
+
+    wire_name: ClassVar[str] = "order.delivered.v1"
+    order_id: str
+    customer_id: str
+    tracking_number: str
+
+
+class OrderCancelled(Event, frozen=True):
+    """The order was called off. `paid` is what the customer is owed back."""
+
+    wire_name: ClassVar[str] = "order.cancelled.v1"
+    order_id: str
+    customer_id: str
+    reason: str
+    paid: Decimal
+
+
+OrderEvent: TypeAlias = (
+    OrderCreated | PaymentProcessed | PaymentFailed | OrderShipped | ShipmentDelivered | OrderCancelled
+)
+
+# State
+
+
+class OrderStatus(StrEnum):
+    """Where an order stands."""
+
+    NEW = "new"
+    CREATED = "created"
+    PAID = "paid"
+    SHIPPED = "shipped"
+    DELIVERED = "delivered"
+    CANCELLED = "cancelled"
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What the order needs to know of itself to decide."""
+
+    status: OrderStatus = OrderStatus.NEW
+    customer_id: str = ""
+    total: Decimal = Decimal(0)
+    tracking_number: str = ""
+
+
+ITEMS_PER_ORDER_MAX = 200
+
+
+def decide(order: Order, command: OrderCommand) -> Sequence[OrderEvent] | Rejected:
+    """The events that `command` leads to, or why it is refused."""
+    if order.status is OrderStatus.NEW and not isinstance(command, CreateOrder):
+        return Rejected("order_not_found", "Order does not exist")
+    match command:
+        case CreateOrder():
+            return _create(order, command)
+        case ProcessPayment():
+            return _pay(order, command)
+        case ShipOrder(order_id, tracking_number):
+            if order.status is not OrderStatus.PAID:
+                return Rejected("order_not_paid", "Can only ship paid order")
+            return [OrderShipped(order_id, order.customer_id, tracking_number)]
+        case ConfirmDelivery(order_id):
+            if order.status is not OrderStatus.SHIPPED:
+                return Rejected("order_not_shipped", "Can only deliver shipped order")
+            return [ShipmentDelivered(order_id, order.customer_id, order.tracking_number)]
+        case CancelOrder(order_id, reason):
+            if order.status not in (OrderStatus.CREATED, OrderStatus.PAID):
+                return Rejected("order_not_cancellable", "Can only cancel created or paid order")
+            paid = order.total if order.status is OrderStatus.PAID else Decimal(0)
+            return [OrderCancelled(order_id, order.customer_id, reason, paid)]
+        case _:
+            assert_never(command)
+
+
+def evolve(order: Order, event: OrderEvent) -> Order:
+    """The order after `event`."""
+    match event:
+        case OrderCreated():
+            return Order(OrderStatus.CREATED, event.customer_id, event.total)
+        case PaymentProcessed():
+            return msgspec.structs.replace(order, status=OrderStatus.PAID)
+        case PaymentFailed():
+            return order
+        case OrderShipped():
+            return msgspec.structs.replace(order, status=OrderStatus.SHIPPED, tracking_number=event.tracking_number)
+        case ShipmentDelivered():
+            return msgspec.structs.replace(order, status=OrderStatus.DELIVERED)
+        case OrderCancelled():
+            return msgspec.structs.replace(order, status=OrderStatus.CANCELLED)
+        case _:
+            assert_never(event)
+
+
+def total_of(items: Sequence[Item]) -> Decimal:
+    """Σ price × quantity."""
+    return sum((item.price * item.quantity for item in items), Decimal(0))
+
+
+def _create(order: Order, command: CreateOrder) -> Sequence[OrderEvent] | Rejected:
+    if order.status is not OrderStatus.NEW:
+        return Rejected("order_already_created", "Order already created")
+    if not command.items:
+        return Rejected("order_empty", "Order needs at least one item")
+    if len(command.items) > ITEMS_PER_ORDER_MAX:
+        return Rejected("order_too_long", f"Order may have at most {ITEMS_PER_ORDER_MAX} items")
+    if any(item.quantity < 1 or not item.price.is_finite() or item.price < 0 for item in command.items):
+        return Rejected("order_item_invalid", "Every item needs a quantity of at least 1 and a price of at least 0")
+    return [
+        OrderCreated(
+            command.order_id,
+            command.customer_id,
+            command.customer_name,
+            command.customer_email,
+            command.items,
+            total_of(command.items),
+        )
+    ]
+
+
+def _pay(order: Order, command: ProcessPayment) -> Sequence[OrderEvent] | Rejected:
+    if order.status is not OrderStatus.CREATED:
+        return Rejected("order_not_created", "Can only pay for created order")
+    if command.amount != order.total:
+        return Rejected("payment_amount_mismatch", "Payment amount must match order total")
+    if command.declined is not None:
+        return [
+            PaymentFailed(command.order_id, order.customer_id, command.payment_id, command.amount, command.declined)
+        ]
+    return [PaymentProcessed(command.order_id, order.customer_id, command.payment_id, command.amount)]
+
+
+ORDER = Aggregate(name="order", initial=Order(), decide=decide, evolve=evolve)

@@ -1,0 +1,20 @@
+"""Pure shapes: messages, aggregates, projections and the errors. No input or output, no clock, no asyncio."""
+
+from app.kernel.aggregate import Aggregate
+from app.kernel.envelope import Envelope, Outcome
+from app.kernel.errors import FleetError
+from app.kernel.messages import Command, Event, Message, Rejected, stream_id_of
+from app.kernel.projection import Projection
+
+__all__ = [
+    "Aggregate",
+    "Command",
+    "Envelope",
+    "Event",
+    "FleetError",
+    "Message",
+    "Outcome",
+    "Projection",
+    "Rejected",
+    "stream_id_of",
+]

@@ -1,0 +1,116 @@
+"""The order's rules, one sentence each."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from app.domain.order import (
+    ITEMS_PER_ORDER_MAX,
+    ORDER,
+    CancelOrder,
+    ConfirmDelivery,
+    CreateOrder,
+    Item,
+    OrderCancelled,
+    OrderCreated,
+    OrderShipped,
+    PaymentFailed,
+    PaymentProcessed,
+    ProcessPayment,
+    ShipmentDelivered,
+    ShipOrder,
+)
+from tests.unit.given import given
+
+ITEMS = (Item("p1", 2, Decimal("10.10")), Item("p2", 1, Decimal("0.05")))
+TOTAL = Decimal("20.25")
+CREATE = CreateOrder("o1", "c1", "Ada", "ada@example.com", ITEMS)
+CREATED = OrderCreated("o1", "c1", "Ada", "ada@example.com", ITEMS, TOTAL)
+PAID = PaymentProcessed("o1", "c1", "pay1", TOTAL)
+SHIPPED = OrderShipped("o1", "c1", "T1")
+DELIVERED = ShipmentDelivered("o1", "c1", "T1")
+CANCELLED = OrderCancelled("o1", "c1", "changed my mind", Decimal(0))
+
+
+def test_a_created_order_carries_its_customer_and_the_exact_total() -> None:
+    given(ORDER).when(CREATE).then(CREATED)
+
+
+def test_an_order_is_created_once() -> None:
+    given(ORDER, CREATED).when(CREATE).then_rejected("order_already_created", "Order already created")
+
+
+def test_an_order_needs_items() -> None:
+    given(ORDER).when(CreateOrder("o1", "c1", "Ada", "a@b", ())).then_rejected("order_empty")
+
+
+def test_an_order_has_a_longest_length() -> None:
+    items = ITEMS[:1] * (ITEMS_PER_ORDER_MAX + 1)
+    given(ORDER).when(CreateOrder("o1", "c1", "Ada", "a@b", items)).then_rejected("order_too_long")
+
+
+def test_an_item_is_counted_and_priced_sensibly() -> None:
+    for quantity, price in ((0, "1"), (-1, "1"), (1, "-0.01"), (1, "NaN"), (1, "Infinity")):
+        items = (Item("p1", quantity, Decimal(price)),)
+        given(ORDER).when(CreateOrder("o1", "c1", "Ada", "a@b", items)).then_rejected("order_item_invalid")
+
+
+def test_a_created_order_is_paid_in_full() -> None:
+    given(ORDER, CREATED).when(ProcessPayment("o1", "pay1", TOTAL)).then(PAID)
+
+
+def test_a_payment_must_match_the_total() -> None:
+    refused = given(ORDER, CREATED).when(ProcessPayment("o1", "pay1", Decimal("20.24")))
+    refused.then_rejected("payment_amount_mismatch", "Payment amount must match order total")
+
+
+def test_only_a_created_order_can_be_paid() -> None:
+    refused = given(ORDER, CREATED, PAID).when(ProcessPayment("o1", "pay2", TOTAL))
+    refused.then_rejected("order_not_created", "Can only pay for created order")
+
+
+def test_a_declined_payment_is_a_fact_and_may_be_tried_again() -> None:
+    failed = PaymentFailed("o1", "c1", "pay1", TOTAL, "card expired")
+    given(ORDER, CREATED).when(ProcessPayment("o1", "pay1", TOTAL, "card expired")).then(failed)
+    given(ORDER, CREATED, failed).when(ProcessPayment("o1", "pay1", TOTAL)).then(PAID)
+
+
+def test_only_a_paid_order_is_shipped() -> None:
+    given(ORDER, CREATED).when(ShipOrder("o1", "T1")).then_rejected("order_not_paid", "Can only ship paid order")
+    given(ORDER, CREATED, PAID).when(ShipOrder("o1", "T1")).then(SHIPPED)
+
+
+def test_only_a_shipped_order_is_delivered() -> None:
+    given(ORDER, CREATED, PAID).when(ConfirmDelivery("o1")).then_rejected("order_not_shipped")
+    given(ORDER, CREATED, PAID, SHIPPED).when(ConfirmDelivery("o1")).then(DELIVERED)
+
+
+def test_an_order_is_cancelled_until_it_ships_and_tells_what_is_owed() -> None:
+    cancel = CancelOrder("o1", "changed my mind")
+    given(ORDER, CREATED).when(cancel).then(CANCELLED)
+    given(ORDER, CREATED, PAID).when(cancel).then(OrderCancelled("o1", "c1", "changed my mind", TOTAL))
+    for history in ((CREATED, PAID, SHIPPED), (CREATED, PAID, SHIPPED, DELIVERED), (CREATED, CANCELLED)):
+        given(ORDER, *history).when(cancel).then_rejected("order_not_cancellable")
+
+
+def test_nothing_but_creating_can_be_done_with_an_order_that_does_not_exist() -> None:
+    for command in (
+        ProcessPayment("o1", "p", TOTAL),
+        ShipOrder("o1", "T"),
+        ConfirmDelivery("o1"),
+        CancelOrder("o1", ""),
+    ):
+        given(ORDER).when(command).then_rejected("order_not_found")
+
+
+def test_the_aggregate_reads_its_messages_from_the_annotations() -> None:
+    assert ORDER.category == "orders"
+    assert [kind.wire_name for kind in ORDER.commands] == [
+        "order.create.v1",
+        "order.process-payment.v1",
+        "order.ship.v1",
+        "order.confirm-delivery.v1",
+        "order.cancel.v1",
+    ]
+    assert OrderCreated in ORDER.events
+    assert len(ORDER.events) == 6
