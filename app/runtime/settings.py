@@ -1,0 +1,129 @@
+"""The fleet's settings, from the environment: every name begins with FLEET_."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.kernel.errors import ConfigurationRefused
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+
+
+class Settings(BaseSettings):
+    """One worker's settings. Times are in seconds where the name does not say milliseconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(env_prefix="FLEET_", extra="ignore", frozen=True)
+
+    brokers: str = "127.0.0.1:29092"
+    """Kafka bootstrap servers, host:port, separated by commas."""
+    role: Name = "all"
+    """Which agents this worker runs together: a role of the catalogue."""
+    worker: str = Field(default_factory=socket.gethostname, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+    """The worker's stable name: its static membership in the group and the owner of its data directory."""
+    topic_prefix: str = Field(default="", pattern=r"^[a-z0-9._-]{0,32}$")
+    """Put before every topic, group and transactional id: lets several fleets share one Kafka."""
+    partitions: int = Field(default=4, ge=1, le=1024)
+    """Partitions of every topic that is keyed by aggregate. Fixed for the life of the data."""
+    replication: int = Field(default=1, ge=1, le=7)
+    """Replication factor of the topics that the fleet makes."""
+    buckets: int = Field(default=2, ge=1, le=1024)
+    """Pipelines a role is divided into, and so the most workers it can use. Change it only with the role stopped."""
+    data_dir: Path = Path(".fleet/data")
+    """Where this worker keeps its RocksDB stores: its own directory, shared with no other process."""
+
+    web_host: str = "127.0.0.1"
+    web_port: int = Field(default=6066, ge=0, le=65535)
+    web_url: str = ""
+    """How other workers reach this one; by default made of web_host and web_port."""
+    outcome_wait_ms: int = Field(default=5_000, ge=0, le=60_000)
+    """How long a command over HTTP waits for its outcome before 202 is answered."""
+
+    session_timeout: float = Field(default=6.0, ge=1.0, le=300.0)
+    heartbeat_interval: float = Field(default=1.0, ge=0.1, le=60.0)
+    request_timeout: float = Field(default=10.0, ge=1.0, le=300.0)
+    static_membership: bool = True
+    transaction_timeout_ms: int = Field(default=15_000, ge=1_000, le=900_000)
+    open_timeout: float = Field(default=300.0, ge=1.0)
+    """Deadline of opening a pipeline, restore included; then it is tried again."""
+    round_timeout: float = Field(default=30.0, ge=1.0)
+    close_timeout: float = Field(default=8.0, ge=0.5)
+    backoff_max: float = Field(default=10.0, ge=0.1)
+
+    poll_records_max: int = Field(default=16_000, ge=1, le=1_000_000)
+    fetch_partition_bytes_max: int = Field(default=1 << 20, ge=1 << 10)
+    buffered_batches_max: int = Field(default=4, ge=1, le=64)
+    """Fetched batches that wait per partition; a full buffer pauses the partition."""
+    rounds_per_s_max: float = Field(default=50.0, gt=0)
+    settle_ms: float = Field(default=1.5, ge=0, le=100)
+    """How long a round waits for the other partitions of the same fetch, so that they share its transaction."""
+    round_records_enough: int = Field(default=4_000, ge=1)
+    """A round starts at once when this many records wait."""
+    pace_ms: int = Field(default=20, ge=0, le=1_000)
+    """How long the broker may hold a fetch back while records flow; 0 switches the pacing off."""
+    pace_records_per_s_min: float = Field(default=75.0, ge=0)
+    catch_up_records: int = Field(default=10_000, ge=1)
+    """An agent further behind than this reads with a consumer of its own until it is near."""
+    group_offsets_interval: float = Field(default=5.0, gt=0)
+    """How often source positions are committed to the consumer group, for lag tools only."""
+
+    rocksdb_cache_bytes: int = Field(default=64 << 20, ge=1 << 20)
+    """One block cache for all stores of the process."""
+    rocksdb_write_buffer_bytes: int = Field(default=64 << 20, ge=1 << 20)
+    """One budget of memtables for all stores of the process."""
+    open_files_max: int = Field(default=2_048, ge=64)
+    """Files that all stores of the process may hold open together."""
+
+    outcome_retention: float = Field(default=7 * 86_400.0, ge=60.0)
+    """How long a command's id and outcome are remembered."""
+    snapshot_every: int = Field(default=1, ge=1)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    bus: Literal["memory", "redis", "kafka"] = "memory"
+
+    @field_validator("brokers")
+    @classmethod
+    def _brokers_are_host_and_port(cls, brokers: str) -> str:
+        for broker in brokers.split(","):
+            host, _, port = broker.strip().rpartition(":")
+            if not host or not port.isdigit():
+                raise ValueError(
+                    f"{broker!r} is no host:port; write for example FLEET_BROKERS=kafka-1:9092,kafka-2:9092"
+                )
+        return brokers
+
+    @model_validator(mode="after")
+    def _buckets_fit_partitions(self) -> Settings:
+        if self.buckets > self.partitions:
+            raise ValueError(f"FLEET_BUCKETS={self.buckets} is more than FLEET_PARTITIONS={self.partitions}")
+        if self.heartbeat_interval * 3 > self.session_timeout:
+            raise ValueError("FLEET_SESSION_TIMEOUT must be at least three times FLEET_HEARTBEAT_INTERVAL")
+        if self.request_timeout < self.session_timeout:
+            raise ValueError("FLEET_REQUEST_TIMEOUT must not be below FLEET_SESSION_TIMEOUT")
+        return self
+
+    @property
+    def url(self) -> str:
+        """Where other workers reach this one's views."""
+        return self.web_url or f"http://{self.web_host}:{self.web_port}"
+
+    @property
+    def group(self) -> str:
+        """The role's consumer group."""
+        return f"{self.topic_prefix}eventfleet-{self.role}"
+
+    def transactional_id(self, bucket: int) -> str:
+        """The transactional id of one bucket of the role: what fences its older owners."""
+        return f"{self.group}-{bucket}"
+
+
+def load_settings() -> Settings:
+    """The settings of this process, or `ConfigurationRefused` that names each wrong variable."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [f"FLEET_{'_'.join(map(str, e['loc'])).upper() or '*'}: {e['msg']}" for e in error.errors()]
+        raise ConfigurationRefused("; ".join(lines)) from error

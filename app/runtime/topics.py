@@ -1,0 +1,96 @@
+"""Which topics there are, what they are called, and how they are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic. `partitions` of 0 stands for the fleet's own number; `config` is the broker's topic configuration."""
+
+    name: str
+    config: dict[str, str] = field(default_factory=dict, hash=False)
+    partitions: int = 0
+
+
+FOR_EVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+A_WEEK = {"cleanup.policy": "delete", "retention.ms": str(7 * 86_400_000)}
+COMPACTED = {"cleanup.policy": "compact", "delete.retention.ms": str(86_400_000), "segment.bytes": str(64 << 20)}
+CHANGELOG_DELETE_RETENTION_S = 86_400.0
+"""A local store older than this may have missed a tombstone: it is rebuilt."""
+
+DIRECTORY = Topic("fleet.directory", COMPACTED, partitions=1)
+"""Who serves what: `role/bucket` → the owner's address, written by each pipeline as it opens."""
+
+
+@dataclass(frozen=True)
+class Topics:
+    """The names of the fleet's topics, with the fleet's prefix."""
+
+    prefix: str = ""
+
+    def commands(self, category: str) -> str:
+        """Wishes for one kind of aggregate, keyed by aggregate id."""
+        return f"{self.prefix}{category}.commands"
+
+    def events(self, category: str) -> str:
+        """The event store of one kind of aggregate, keyed by aggregate id, kept for ever."""
+        return f"{self.prefix}{category}.events"
+
+    def outcomes(self, category: str) -> str:
+        """What became of each command, keyed by aggregate id."""
+        return f"{self.prefix}{category}.outcomes"
+
+    def changelog(self, agent: str) -> str:
+        """All rows of one agent: compacted."""
+        return f"{self.prefix}{agent}.changelog"
+
+    def dead_letters(self, agent: str) -> str:
+        """What one agent could not handle, whole, with the cause in the headers."""
+        return f"{self.prefix}{agent}.deadletters"
+
+    @property
+    def directory(self) -> str:
+        """See `DIRECTORY`."""
+        return f"{self.prefix}{DIRECTORY.name}"
+
+    def of_category(self, category: str) -> list[Topic]:
+        """The topics of one kind of aggregate."""
+        return [
+            Topic(self.commands(category), A_WEEK),
+            Topic(self.events(category), FOR_EVER),
+            Topic(self.outcomes(category), A_WEEK),
+        ]
+
+    def of_agent(self, agent: str, *, changelog: bool) -> list[Topic]:
+        """The topics that one agent owns."""
+        own = [Topic(self.dead_letters(agent), FOR_EVER)]
+        return [Topic(self.changelog(agent), COMPACTED), *own] if changelog else own
+
+
+def partition_of(key: str | bytes, partitions: int) -> int:
+    """The partition of a key, as Kafka's own default partitioner puts it: murmur2, positive, modulo."""
+    raw = key.encode() if isinstance(key, str) else key
+    return (_murmur2(raw) & 0x7FFFFFFF) % partitions
+
+
+def _murmur2(data: bytes) -> int:
+    m, mask = 0x5BD1E995, 0xFFFFFFFF
+    length = len(data)
+    h = (0x9747B28C ^ length) & mask
+    for i in range(0, length & ~3, 4):
+        k = int.from_bytes(data[i : i + 4], "little") * m & mask
+        k = (k ^ k >> 24) * m & mask
+        h = (h * m & mask) ^ k
+    tail = data[length & ~3 :]
+    if tail:
+        h = (h ^ int.from_bytes(tail, "little")) * m & mask
+    h = (h ^ h >> 13) * m & mask
+    return h ^ h >> 15
+
+
+def same_names(topics: Iterable[Topic]) -> list[Topic]:
+    """`topics` without repetitions, in order."""
+    return list({topic.name: topic for topic in topics}.values())
