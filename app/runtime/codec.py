@@ -20,7 +20,9 @@ from app.kernel.errors import UndecodableMessage
 Upcaster = Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]
 """From the data of an old version to (the wire name, the data) of the next one."""
 
-ID_CHARS_MAX = 128
+COMMAND_ID_CHARS_MAX = 128
+ID_CHARS_MAX = 256
+"""Ids of derived messages are made of the id of their cause and a number."""
 
 
 class CloudEvent(msgspec.Struct, omit_defaults=True):
@@ -51,7 +53,14 @@ class _Known:
 class Codec:
     """Encodes and decodes the messages of the catalogue; `upcasters` go from an old wire name to a newer one."""
 
-    def __init__(self, kinds: Iterable[type[Message]], upcasters: Mapping[str, Upcaster] | None = None) -> None:
+    def __init__(
+        self,
+        kinds: Iterable[type[Message]],
+        upcasters: Mapping[str, Upcaster] | None = None,
+        *,
+        id_chars_max: int = ID_CHARS_MAX,
+    ) -> None:
+        self._id_chars_max = id_chars_max
         self._known = {kind.wire_name: _Known(kind, msgspec.json.Decoder(kind).decode) for kind in kinds}
         self._upcasters = dict(upcasters or {})
         self._decode_cloud_event = msgspec.json.Decoder(CloudEvent).decode
@@ -87,8 +96,8 @@ class Codec:
             message = known.decode(wire.data) if known is not None else self._upcast(wire.type, wire.data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UndecodableMessage(str(error)) from error
-        if not wire.id or len(wire.id) > ID_CHARS_MAX:
-            raise UndecodableMessage(f"the id must have 1 to {ID_CHARS_MAX} characters")
+        if not wire.id or len(wire.id) > self._id_chars_max:
+            raise UndecodableMessage(f"the id must have 1 to {self._id_chars_max} characters")
         if wire.subject != stream_id_of(message):
             raise UndecodableMessage(f"the subject {wire.subject[:64]!r} is not the id in the data")
         if wire.time.tzinfo is None:

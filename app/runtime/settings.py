@@ -36,6 +36,11 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".fleet/data")
     """Where this worker keeps its RocksDB stores: its own directory, shared with no other process."""
 
+    adopt: str = Field(default="", max_length=4_096)
+    """Transactional ids, separated by commas, whose state this worker takes over: after regrouping roles only."""
+    accept_loss: str = Field(default="", max_length=4_096)
+    """Topics, separated by commas, whose records were deleted before they were handled, to go on without them."""
+
     web_host: str = "127.0.0.1"
     web_port: int = Field(default=6066, ge=0, le=65535)
     web_url: str = ""
@@ -47,6 +52,9 @@ class Settings(BaseSettings):
     heartbeat_interval: float = Field(default=1.0, ge=0.1, le=60.0)
     request_timeout: float = Field(default=10.0, ge=1.0, le=300.0)
     static_membership: bool = True
+    """Whether a restart within the session time-out keeps its buckets without a rebalance."""
+    leave_on_stop: bool = True
+    """Whether a worker that stops hands its buckets over at once, or keeps them for its restart until the time-out."""
     transaction_timeout_ms: int = Field(default=15_000, ge=1_000, le=900_000)
     open_timeout: float = Field(default=300.0, ge=1.0)
     """Deadline of opening a pipeline, restore included; then it is tried again."""
@@ -104,6 +112,16 @@ class Settings(BaseSettings):
         if self.request_timeout < self.session_timeout:
             raise ValueError("FLEET_REQUEST_TIMEOUT must not be below FLEET_SESSION_TIMEOUT")
         return self
+
+    @property
+    def adopted_ids(self) -> frozenset[str]:
+        """`adopt`, taken apart."""
+        return frozenset(filter(None, self.adopt.split(",")))
+
+    @property
+    def loss_accepted(self) -> frozenset[str]:
+        """`accept_loss`, taken apart."""
+        return frozenset(filter(None, self.accept_loss.split(",")))
 
     @property
     def url(self) -> str:

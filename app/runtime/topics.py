@@ -64,10 +64,10 @@ class Topics:
             Topic(self.outcomes(category), A_WEEK),
         ]
 
-    def of_agent(self, agent: str, *, changelog: bool) -> list[Topic]:
+    def of_agent(self, agent: str, *, logged: bool) -> list[Topic]:
         """The topics that one agent owns."""
         own = [Topic(self.dead_letters(agent), FOR_EVER)]
-        return [Topic(self.changelog(agent), COMPACTED), *own] if changelog else own
+        return [Topic(self.changelog(agent), COMPACTED), *own] if logged else own
 
 
 def partition_of(key: str | bytes, partitions: int) -> int:

@@ -1,0 +1,144 @@
+"""commands ─▶ deciding ─▶ events, outcomes: an aggregate decides, and its row is the snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Generic, TypeVar
+
+from app.kernel import Aggregate, Envelope, Event, Outcome, Rejected
+from app.kernel.envelope import version_conflict
+from app.kernel.errors import UndecodableMessage
+from app.runtime.agent import Agent
+from app.runtime.codec import COMMAND_ID_CHARS_MAX, Codec
+from app.runtime.ports import Record
+from app.runtime.topics import Topics, partition_of
+from app.runtime.unit import UnitOfWork
+from tables.outcomes import OUTCOMES
+from tables.snapshots import Snapshot, snapshots_of
+
+S = TypeVar("S")
+
+SWEEP_EVERY_COMMANDS = 16
+SWEEP_ROWS = 32
+"""Two rows are looked at for every command: the remembered outcomes are swept faster than they come."""
+
+
+def deciding_name(aggregate: Aggregate[Any, Any, Any]) -> str:
+    """The agent's name: its changelog is named after it."""
+    return f"deciding-{aggregate.category}"
+
+
+def deciding(
+    aggregate: Aggregate[Any, Any, Any], topics: Topics, *, partitions: int, outcome_retention_s: float
+) -> Agent:
+    """The agent that lets one kind of aggregate decide."""
+    decider = _Decider(aggregate, topics, partitions, timedelta(seconds=outcome_retention_s))
+    return Agent(
+        name=deciding_name(aggregate),
+        sources=(topics.commands(aggregate.category),),
+        decode=decider.decode,
+        fold=decider.fold,
+        tables=(decider.snapshots, OUTCOMES),
+        ahead=decider.snapshots,
+        emits=(topics.events(aggregate.category), topics.outcomes(aggregate.category)),
+        help=f"{aggregate.category}.commands → decide → {aggregate.category}.events, {aggregate.category}.outcomes",
+    )
+
+
+class _Decider(Generic[S]):
+    def __init__(
+        self, aggregate: Aggregate[S, Any, Any], topics: Topics, partitions: int, outcome_retention: timedelta
+    ) -> None:
+        self.snapshots = snapshots_of(aggregate)
+        self._aggregate = aggregate
+        self._commands = Codec(aggregate.commands, id_chars_max=COMMAND_ID_CHARS_MAX)
+        self._events = Codec(aggregate.events)
+        self._events_topic = topics.events(aggregate.category)
+        self._outcomes_topic = topics.outcomes(aggregate.category)
+        self._source = f"/eventfleet/{aggregate.category}"
+        self._partitions = partitions
+        self._sweep = _Sweep(outcome_retention)
+
+    def decode(self, record: Record) -> Envelope[Any]:
+        """The command; keyed and placed by its aggregate's id, or that aggregate would have two histories."""
+        envelope = self._commands.decode(record.value)
+        if record.key != envelope.stream_id.encode():
+            raise UndecodableMessage("the record's key is not the aggregate's id")
+        here, belongs = getattr(record, "partition", None), partition_of(record.key, self._partitions)
+        if here is not None and here != belongs:
+            raise UndecodableMessage(
+                f"the key belongs to partition {belongs}, not {here}: use Kafka's default partitioner (murmur2)"
+            )
+        return envelope
+
+    def fold(self, unit: UnitOfWork, record: Record, command: Envelope[Any]) -> None:
+        """Decide once per command id; what a command was answered first is what its repetition is answered."""
+        command_key = command.id.encode()
+        if unit.get(OUTCOMES, command_key) is not None:
+            return
+        key = command.stream_id.encode()
+        snapshot = unit.get(self.snapshots, key) or Snapshot(0, self._aggregate.initial)
+        decision = self._decide(snapshot, command)
+        if isinstance(decision, Rejected):
+            outcome = self._outcome(command, snapshot.version, (), decision)
+        else:
+            outcome = self._append(unit, key, snapshot, command, decision)
+        unit.put(OUTCOMES, command_key, outcome)
+        unit.emit(self._outcomes_topic, key, self._events.encode_outcome(outcome, self._source))
+        self._sweep.after(unit, command.time)
+
+    def _decide(self, snapshot: Snapshot[S], command: Envelope[Any]) -> Sequence[Event] | Rejected:
+        if command.version is not None and command.version != snapshot.version:
+            return version_conflict(command.version, snapshot.version)
+        return self._aggregate.decide(snapshot.state, command.message)
+
+    def _append(
+        self, unit: UnitOfWork, key: bytes, snapshot: Snapshot[S], command: Envelope[Any], events: Sequence[Event]
+    ) -> Outcome:
+        version, state = snapshot.version, snapshot.state
+        ids: list[str] = []
+        correlation_id = command.correlation_id or command.id
+        for number, event in enumerate(events):
+            version += 1
+            state = self._aggregate.evolve(state, event)
+            ids.append(f"{command.id}.{number}")
+            recorded = Envelope(ids[-1], command.stream_id, command.time, event, version, correlation_id, command.id)
+            unit.emit(self._events_topic, key, self._events.encode(recorded, self._source))
+        if ids:
+            unit.put(self.snapshots, key, Snapshot(version, state))
+        return self._outcome(command, version, tuple(ids), None)
+
+    def _outcome(
+        self, command: Envelope[Any], version: int, events: tuple[str, ...], rejected: Rejected | None
+    ) -> Outcome:
+        return Outcome(
+            command.id,
+            type(command.message).wire_name,
+            command.stream_id,
+            version,
+            command.time,
+            events,
+            rejected,
+            command.correlation_id or command.id,
+        )
+
+
+class _Sweep:
+    """Forgets outcomes older than their retention, a few rows at a time, measured by the commands' own time."""
+
+    def __init__(self, retention: timedelta) -> None:
+        self._retention = retention
+        self._commands: dict[int, int] = {}
+        self._cursor: dict[int, bytes | None] = {}
+
+    def after(self, unit: UnitOfWork, now: datetime) -> None:
+        """Called after each command; every few, look at the next few rows."""
+        count = self._commands[unit.partition] = self._commands.get(unit.partition, 0) + 1
+        if count % SWEEP_EVERY_COMMANDS:
+            return
+        rows = unit.scan_committed(OUTCOMES, self._cursor.get(unit.partition), SWEEP_ROWS)
+        self._cursor[unit.partition] = rows[-1][0] if len(rows) == SWEEP_ROWS else None
+        for key, outcome in rows:
+            if now - outcome.time > self._retention:
+                unit.put(OUTCOMES, key, None)

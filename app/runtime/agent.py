@@ -1,0 +1,49 @@
+"""An agent as the engine knows it: source topics, a fold, and tables of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.kernel.errors import ConfigurationRefused
+from app.runtime.batch import Decode
+from app.runtime.ports import Record
+from app.runtime.table import Table
+from app.runtime.unit import UnitOfWork
+
+Fold = Callable[[UnitOfWork, Record, Any], None]
+"""Fold one record, with its decoded message, into the unit of work: rows, derived records, nothing else."""
+
+
+@dataclass(frozen=True)
+class Agent:
+    """One arrow of the fleet: from source topics, by a deterministic fold, into its own tables and derived records.
+
+    An agent with `logged=True` has a compacted changelog of its own, named after it: its rows, its source positions and
+    its fences. One with `logged=False` keeps nothing that its single source topic does not say: its rows are restored
+    from there, and it derives no records.
+
+    `ahead` is the table whose row of the record's key is fetched for a whole batch at once before the fold.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    decode: Decode
+    fold: Fold
+    tables: tuple[Table[Any], ...]
+    ahead: Table[Any] | None = None
+    logged: bool = True
+    emits: tuple[str, ...] = field(default=())
+    help: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise ConfigurationRefused(f"agent {self.name} reads no topic")
+        if not self.logged and (len(self.sources) > 1 or self.emits):
+            raise ConfigurationRefused(
+                f"agent {self.name} has no changelog: it may read one topic and emit nothing, or set logged=True"
+            )
+        names = [table.name for table in self.tables]
+        if len(set(names)) != len(names):
+            raise ConfigurationRefused(f"agent {self.name} has two tables of one name: {names}")

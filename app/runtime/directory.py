@@ -1,0 +1,111 @@
+"""The directory: which worker serves which bucket of which role, told through a compacted topic.
+
+A pipeline announces itself in its own fenced transaction once its rows are restored, so that the last word on a bucket
+is always its last owner's. Every worker follows the topic, and so knows where to forward a query: across roles too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from aiokafka.errors import KafkaError
+
+from app.kernel.errors import FleetError
+from app.runtime.ports import Cluster, TopicPartition
+from app.runtime.settings import Settings
+from app.runtime.topics import Topics
+
+log = logging.getLogger(__name__)
+
+FOLLOW_EVERY_S = 0.25
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One bucket's owner. `opened_ms` orders entries of roles that had the same agent at different times."""
+
+    url: str
+    worker: str
+    role: str
+    bucket: int
+    buckets: int
+    agents: tuple[str, ...]
+    opened_ms: int = 0
+
+
+class Announcement(msgspec.Struct, frozen=True):
+    """What a pipeline writes into the directory topic as it opens."""
+
+    partition: TopicPartition
+    key: bytes
+    entry: Entry
+
+    def value(self, now_ms: int) -> bytes:
+        """The record's value."""
+        return msgspec.json.encode(msgspec.structs.replace(self.entry, opened_ms=now_ms))
+
+
+class Directory:
+    """The directory as this worker knows it. Read from any thread; written by `follow` alone."""
+
+    def __init__(self, settings: Settings, topics: Topics) -> None:
+        self._settings = settings
+        self._partition = TopicPartition(topics.directory, 0)
+        self._entries: dict[bytes, Entry] = {}
+
+    def announcement(self, bucket: int, agents: Sequence[str]) -> Announcement:
+        """What the owner of `bucket` tells."""
+        s = self._settings
+        entry = Entry(s.url, s.worker, s.role, bucket, s.buckets, tuple(agents))
+        return Announcement(self._partition, f"{s.role}/{bucket}".encode(), entry)
+
+    def entries(self) -> list[Entry]:
+        """All that is known, by role and bucket."""
+        return sorted(self._entries.values(), key=lambda entry: (entry.role, entry.bucket))
+
+    def owner(self, agent: str, partition: int) -> Entry | None:
+        """Who serves `agent` in `partition`: the newest word, where several roles have had it."""
+        found = [e for e in self._entries.values() if agent in e.agents and e.bucket == partition % e.buckets]
+        return max(found, key=lambda entry: entry.opened_ms, default=None)
+
+    def owners(self, agent: str, partitions: Iterable[int]) -> dict[int, Entry]:
+        """The owners of several partitions; those without one are left out."""
+        found = {number: self.owner(agent, number) for number in partitions}
+        return {number: entry for number, entry in found.items() if entry is not None}
+
+    async def follow(self, cluster: Cluster) -> None:
+        """Read what is new, again and again, until cancelled. Unreadable brokers are waited for."""
+        position: int | None = None
+        while True:
+            try:
+                position = await self._read_on(cluster, position)
+            except (KafkaError, OSError, TimeoutError, FleetError) as error:
+                log.info("the directory cannot be read now: %r", error)
+            await asyncio.sleep(FOLLOW_EVERY_S)
+
+    async def _read_on(self, cluster: Cluster, position: int | None) -> int:
+        partition = self._partition
+        async with cluster.reader() as reader:
+            while True:
+                bounds = (await reader.bounds([partition]))[partition]
+                start = bounds.begin if position is None or not bounds.begin <= position <= bounds.end else position
+                position = start
+                if start < bounds.end:
+                    async for chunk in reader.read({partition: start}, {partition: bounds.end}):
+                        for record in chunk.records:
+                            self._note(record.key, record.value)
+                        position = chunk.position
+                await asyncio.sleep(FOLLOW_EVERY_S)
+
+    def _note(self, key: bytes | None, value: bytes | None) -> None:
+        if key is None:
+            return
+        if value is None:
+            self._entries.pop(key, None)
+            return
+        try:
+            self._entries[key] = msgspec.json.decode(value, type=Entry)
+        except msgspec.DecodeError as error:
+            log.warning("the directory holds an entry that is none: %r: %s", key, error)

@@ -1,0 +1,387 @@
+"""The pipeline: one bucket of a role, one transactional producer, one transaction per round."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from aiokafka.errors import KafkaError
+
+from app.kernel.errors import OpenRefused, RetryablePipelineError
+from app.runtime.batch import Batch
+from app.runtime.catching_up import CatchUp, shards_far_behind
+from app.runtime.directory import Announcement
+from app.runtime.lifecycle import State, check_step
+from app.runtime.opening import GroupOffset, Opening, OpeningRules
+from app.runtime.outbox import Outbox
+from app.runtime.ports import (
+    Clock,
+    Cluster,
+    SourceControl,
+    StoreFactory,
+    TopicPartition,
+    TransactionalProducer,
+)
+from app.runtime.rounds import Plan, Terms, fold_plan, plan_round, write_round
+from app.runtime.settings import Settings
+from app.runtime.shard import Shard
+from app.runtime.stats import PipelineStats
+from app.runtime.topics import Topics
+
+log = logging.getLogger(__name__)
+
+Rows = Mapping[bytes, bytes | None]
+OnCommitted = Callable[[Shard, Rows], None]
+OnEffect = Callable[[str], None]
+
+EXPECTED = (KafkaError, OSError, TimeoutError, RetryablePipelineError)
+"""What brokers and networks do: recovered from without a stack trace."""
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything outside of the pipeline that it needs."""
+
+    cluster: Cluster
+    stores: StoreFactory
+    source: SourceControl
+    group_offset: GroupOffset
+    clock: Clock
+    settings: Settings
+    topics: Topics
+    announcement: Announcement | None = None
+    on_committed: OnCommitted = lambda shard, rows: None
+    on_effect: OnEffect = lambda name: None
+
+
+class _Waiting(NamedTuple):
+    batch: Batch
+    only: Shard | None
+    done: asyncio.Future[None]
+
+
+class Pipeline:
+    """All agents of a role, in the partitions of one bucket.
+
+    ::
+
+                   ┌────────────── back-off ─────────────┐
+                   ▼                                     │
+        NEW ──▶ OPENING ──▶ RUNNING ──── any error ──▶ RECOVERING
+                   │ │                                   ▲
+                   │ └────────────── any error ──────────┘
+                   └──▶ REFUSED (going on would lose data; a person decides)
+
+        every state ──▶ CLOSING ──▶ CLOSED
+
+    It trusts only its fenced producer and its changelogs: never the group's offsets, never what the consumer hands it.
+    A round takes whatever batches wait, of all topics and agents, folds them in memory, commits one transaction with
+    the changelog rows, the derived events and the new source positions, and only then writes the stores. There is one
+    way out of every error: drop the producer and open again.
+
+    One task (`run`) owns everything; others only `submit`, `suspend`, `resume` and `close`.
+    """
+
+    def __init__(self, bucket: int, shards: Sequence[Shard], world: World) -> None:
+        self.bucket = bucket
+        self.shards = tuple(shards)
+        self.state = State.NEW
+        self.stats = PipelineStats()
+        self.refusal: str | None = None
+        self.transactional_id = world.settings.transactional_id(bucket)
+        self._world = world
+        self._terms = Terms(world.topics, world.settings.buckets, self.transactional_id)
+        self._readers: dict[TopicPartition, list[Shard]] = {}
+        for shard in shards:
+            for topic in shard.agent.sources:
+                self._readers.setdefault(TopicPartition(topic, shard.partition), []).append(shard)
+        self._epochs: dict[TopicPartition, int] = {}
+        self._producer: TransactionalProducer | None = None
+        self._inbox: list[_Waiting] = []
+        self._waiting_records = 0
+        self._wake, self._enough, self._owned = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._idle, self._closing = asyncio.Event(), asyncio.Event()
+        self._owned.set()
+        self._idle.set()
+        self._must_seek = False
+        self._last_round = 0.0
+        self._failures = 0
+        self._catching_up: CatchUp | None = None
+
+    # What others may ask
+
+    @property
+    def sources(self) -> Sequence[TopicPartition]:
+        """The source partitions of this bucket."""
+        return tuple(self._readers)
+
+    @property
+    def ready(self) -> bool:
+        """Whether rounds are running and rows are restored."""
+        return self.state is State.RUNNING
+
+    def source_positions(self) -> dict[TopicPartition, int]:
+        """Per source the position that every agent has passed: for lag tools."""
+        return {source: min(s.position(source.topic) for s in shards) for source, shards in self._readers.items()}
+
+    async def submit(self, batch: Batch, only: Shard | None = None) -> None:
+        """Hand over a batch and wait until a round has taken it, or it was dropped and will be fetched again."""
+        if not self.ready or not self._owned.is_set():
+            self.stats.batches_dropped += 1
+            return
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._inbox.append(_Waiting(batch, only, done))
+        self._waiting_records += len(batch.records)
+        self._wake.set()
+        if self._waiting_records >= self._world.settings.round_records_enough:
+            self._enough.set()
+        await done
+
+    async def suspend(self, settle_s: float) -> bool:
+        """A rebalance begins: start no further round; wait for the one under way. Whether it came to its end."""
+        self._owned.clear()
+        try:
+            await asyncio.wait_for(self._idle.wait(), settle_s)
+        except TimeoutError:
+            log.warning("%s: a round is still under way as the rebalance goes on; it is fenced if lost", self)
+            return False
+        return True
+
+    def resume(self) -> None:
+        """The rebalance left us the bucket: go on, from our own positions."""
+        self._must_seek = True
+        self._owned.set()
+        self._wake.set()
+
+    def close(self) -> None:
+        """Finish the round under way and end; `run` returns when it is done."""
+        self._closing.set()
+        self._owned.set()
+        self._wake.set()
+
+    def __repr__(self) -> str:
+        return f"<Pipeline {self.transactional_id} {self.state}>"
+
+    # The task
+
+    async def run(self) -> None:
+        """Open, run rounds, recover, until `close`."""
+        try:
+            while not self._closing.is_set():
+                await self._attempt()
+        finally:
+            self._to(State.CLOSING)
+            self._drop_inbox()
+            await asyncio.shield(self._release())
+            self._to(State.CLOSED)
+
+    async def _attempt(self) -> None:
+        self._to(State.OPENING)
+        try:
+            await asyncio.wait_for(self._until_closing(self._open()), self._world.settings.open_timeout)
+            if self._closing.is_set():
+                return
+            self._to(State.RUNNING)
+            while not self._closing.is_set():
+                await self._next_round()
+        except OpenRefused as error:
+            await self._refuse(error)
+        except Exception as error:  # noqa: BLE001 - the pipeline's edge: one way out of every error
+            await self._recover(error)
+
+    async def _until_closing(self, opening: Coroutine[Any, Any, None]) -> None:
+        """Run the opening, but give it up at once when the pipeline is closed meanwhile."""
+        task = asyncio.create_task(opening)
+        closing = asyncio.create_task(self._closing.wait())
+        try:
+            await asyncio.wait({task, closing}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                await task
+        finally:
+            for pending in (task, closing):
+                pending.cancel()
+            await asyncio.gather(task, closing, return_exceptions=True)
+
+    async def _open(self) -> None:
+        world, started = self._world, self._world.clock.monotonic()
+        producer = self._producer = world.cluster.producer(self.transactional_id)
+        await producer.start()
+        world.on_effect("fenced")
+        settings = world.settings
+        rules = OpeningRules(
+            self.transactional_id, settings.buckets, world.topics, settings.adopted_ids, settings.loss_accepted
+        )
+        opening = Opening(world.cluster, world.stores, world.clock, rules)
+        await opening.open(producer, self.shards, world.group_offset)
+        world.on_effect("restored")
+        await self._announce(producer)
+        self._start_catching_up()
+        await self._seek_all()
+        self.stats.opened(opening.rows, world.clock.monotonic() - started)
+        log.info(
+            "%s open: %d rows restored in %.2f s%s",
+            self.transactional_id,
+            opening.rows,
+            self.stats.open_s,
+            f", adopted {', '.join(sorted(opening.adopted))}" if opening.adopted else "",
+        )
+
+    async def _announce(self, producer: TransactionalProducer) -> None:
+        """Tell the directory that this worker serves the bucket from now on."""
+        announcement = self._world.announcement
+        if announcement is not None:
+            outbox = Outbox(producer.new_batch)
+            outbox.add_rows(
+                announcement.partition, [(announcement.key, announcement.value(self._world.clock.epoch_ms()))]
+            )
+            await outbox.produce(producer)
+            await producer.commit()
+
+    def _start_catching_up(self) -> None:
+        behind = shards_far_behind(self._readers, self._world.settings.catch_up_records)
+        for shard in self.shards:
+            shard.joined = shard not in behind
+        if behind:
+            self._catching_up = CatchUp(self._world.cluster, self.submit, self._world.settings.catch_up_records)
+            self._catching_up.start(behind, self._joined)
+
+    async def _joined(self, shard: Shard) -> None:
+        shard.joined = True
+        self._must_seek = True
+        self._wake.set()
+
+    async def _next_round(self) -> None:
+        todo = await self._gather()
+        self._idle.clear()
+        try:
+            if self._must_seek:
+                self._must_seek = False
+                await self._seek_all()
+            elif todo and not self._closing.is_set():
+                await asyncio.wait_for(self._round(todo), self._world.settings.round_timeout)
+                self._failures = 0
+        finally:
+            self._idle.set()
+            for waiting in todo:
+                if not waiting.done.done():
+                    waiting.done.set_result(None)
+
+    async def _gather(self) -> list[_Waiting]:
+        """Wait for batches, and a little longer: rounds, not events, are the cost at a low load."""
+        await self._wake.wait()
+        await self._owned.wait()
+        settings, clock = self._world.settings, self._world.clock
+        pause = self._last_round + 1 / settings.rounds_per_s_max - clock.monotonic()
+        if self._closing.is_set() or self._must_seek or self._enough.is_set():
+            pass
+        elif pause > 0.0005:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._enough.wait(), pause)
+        elif settings.settle_ms:
+            await asyncio.sleep(settings.settle_ms / 1000)
+        await self._owned.wait()
+        todo, self._inbox = self._inbox, []
+        self._waiting_records = 0
+        self._wake.clear()
+        self._enough.clear()
+        self._last_round = clock.monotonic()
+        return todo
+
+    async def _round(self, todo: Sequence[_Waiting]) -> None:
+        fresh = [(w.batch, w.only) for w in todo if w.only or w.batch.epoch == self._epochs.get(w.batch.partition)]
+        self.stats.batches_dropped += len(todo) - len(fresh)
+        plan = plan_round(fresh, self._readers)
+        if plan.pieces:
+            await self._transact(plan)
+        for source in plan.gaps:
+            self.stats.gaps += 1
+            await self._seek(source)
+
+    async def _transact(self, plan: Plan) -> None:
+        clock, producer = self._world.clock, self._producer
+        if producer is None:
+            raise RetryablePipelineError("the producer is gone")
+        t0 = clock.monotonic()
+        folded = fold_plan(plan, self._terms, producer.new_batch)
+        t1 = clock.monotonic()
+        self._world.on_effect("folded")
+        log_ends: dict[TopicPartition, int] = {}
+        t2 = t1
+        if folded.outbox:
+            log_ends = await folded.outbox.produce(producer)
+            self._world.on_effect("produced")
+            t2 = clock.monotonic()
+            await producer.commit()
+            self._world.on_effect("committed")
+        t3 = clock.monotonic()
+        for shard in write_round(plan, folded, self._terms, log_ends, clock.epoch_ms()):
+            self._world.on_effect("written")
+            self._world.on_committed(shard, folded.rows[shard])
+        self.stats.round(folded.parts.values(), (t0, t1, t2, t3, clock.monotonic()))
+
+    async def _seek_all(self) -> None:
+        for source in self._readers:
+            await self._seek(source)
+
+    async def _seek(self, source: TopicPartition) -> None:
+        joined = [shard.position(source.topic) for shard in self._readers[source] if shard.joined]
+        if joined:
+            self._epochs[source] = await self._world.source.seek(source, min(joined))
+
+    # Ways out
+
+    async def _refuse(self, error: OpenRefused) -> None:
+        self.refusal = str(error)
+        self._to(State.REFUSED)
+        log.error("%s stays closed: %s", self.transactional_id, error)
+        await self._release()
+        await self._closing.wait()
+
+    async def _recover(self, error: BaseException) -> None:
+        self._to(State.RECOVERING)
+        self._failures += 1
+        self.stats.failed(error)
+        if isinstance(error, EXPECTED):
+            log.warning("%s starts over (%d): %r", self.transactional_id, self._failures, error)
+        else:
+            log.error("%s starts over (%d)", self.transactional_id, self._failures, exc_info=error)
+        self._drop_inbox()
+        await self._release()
+        pause = min(0.1 * 2 ** min(self._failures - 1, 20), self._world.settings.backoff_max)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), pause)
+
+    def _drop_inbox(self) -> None:
+        waiting, self._inbox = self._inbox, []
+        self._waiting_records = 0
+        for entry in waiting:
+            if not entry.done.done():
+                entry.done.set_result(None)
+
+    async def _release(self) -> None:
+        """Abort, drop the producer, close the stores. Every step has a deadline; none of them can fail the others."""
+        if self._catching_up is not None:
+            await self._catching_up.stop()
+            self._catching_up = None
+        producer, self._producer = self._producer, None
+        limit = self._world.settings.close_timeout / 4
+        if producer is not None:
+            for step in (producer.abort, producer.close):
+                try:
+                    await asyncio.wait_for(step(), limit)
+                except Exception as error:  # noqa: BLE001 - the next owner's start fences what is left
+                    log.info("%s: %s on the way out: %r", self.transactional_id, step.__name__, error)
+        for shard in self.shards:
+            try:
+                shard.release()
+            except Exception:
+                log.exception("%s: closing the store of %s", self.transactional_id, shard.agent.name)
+
+    def _to(self, state: State) -> None:
+        check_step(self.state, state)
+        self.state = state
+        self.stats.state_since = self._world.clock.monotonic()

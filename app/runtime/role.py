@@ -1,0 +1,276 @@
+"""A role: one Faust app, one consumer group, and a pipeline for every bucket that the group gives to this worker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, cast
+
+import faust
+from faust.types import TP
+
+from app.kernel.errors import ConfigurationRefused, FleetError
+from app.runtime.agent import Agent
+from app.runtime.batch import Batch
+from app.runtime.directory import Directory
+from app.runtime.faust_shell.assignor import BucketAssignor, partitions_of
+from app.runtime.faust_shell.boot import BrokerGate, GatedBoot
+from app.runtime.faust_shell.consumer import BatchConsumer, BatchSchema, BatchTransport
+from app.runtime.lifecycle import State
+from app.runtime.pipeline import Pipeline, Rows, World
+from app.runtime.ports import Clock, Cluster, StoreFactory, TopicPartition
+from app.runtime.settings import Settings
+from app.runtime.shard import Shard
+from app.runtime.topics import Topics
+
+log = logging.getLogger(__name__)
+
+CommitListener = Callable[[Shard, Rows], None]
+
+
+class RoleApp(faust.App):
+    """Faust's app, CLI, worker, agents and web; the engine's pipelines in place of its per-event path.
+
+    One Faust agent per source topic takes the fetched batches, each partition's in its own actor, hands them to the
+    partition's pipeline and waits.
+    """
+
+    BootStrategy = GatedBoot
+
+    def __init__(
+        self,
+        settings: Settings,
+        agents: Sequence[Agent],
+        *,
+        cluster: Cluster,
+        stores: StoreFactory,
+        clock: Clock,
+        **faust_settings: Any,
+    ) -> None:
+        self.fleet_settings = settings
+        self.fleet_topics = Topics(settings.topic_prefix)
+        self.fleet_agents = tuple(agents)
+        self.pipelines: dict[int, Pipeline] = {}
+        self.commit_listeners: list[CommitListener] = []
+        self.directory = Directory(settings, self.fleet_topics)
+        self.torn_buckets = 0
+        self._pipeline_tasks: dict[int, asyncio.Task[None]] = {}
+        self._background: set[asyncio.Task[Any]] = set()
+        self._cluster, self._stores, self._clock = cluster, stores, clock
+        super().__init__(
+            settings.group,
+            broker=[f"kafka://{broker.strip()}" for broker in settings.brokers.split(",")],
+            broker_session_timeout=settings.session_timeout,
+            broker_heartbeat_interval=settings.heartbeat_interval,
+            broker_request_timeout=settings.request_timeout,
+            broker_max_poll_records=settings.poll_records_max,
+            consumer_max_fetch_size=settings.fetch_partition_bytes_max,
+            consumer_auto_offset_reset="earliest",
+            consumer_group_instance_id=settings.worker if settings.static_membership else None,
+            stream_buffer_maxsize=settings.buffered_batches_max,
+            stream_wait_empty=False,
+            topic_partitions=settings.partitions,
+            topic_disable_leader=True,
+            topic_allow_declare=False,
+            table_standby_replicas=1,  # with none, Faust would not use the assignor below
+            PartitionAssignor=BucketAssignor,
+            **faust_settings,
+        )
+        self.source_topics = tuple(sorted({topic for agent in agents for topic in agent.sources}))
+        for topic in self.source_topics:
+            self._read_topic(topic)
+        self.gate = BrokerGate(self, cluster, self.required_topics())
+        self.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]
+        self.on_partitions_assigned.connect(self._assigned)  # type: ignore[arg-type]
+
+    def required_topics(self) -> list[str]:
+        """Every topic that the role reads or writes."""
+        topics = {topic for agent in self.fleet_agents for topic in (*agent.sources, *agent.emits)}
+        for agent in self.fleet_agents:
+            topics.update(t.name for t in self.fleet_topics.of_agent(agent.name, logged=agent.logged))
+        return sorted(topics | {self.fleet_topics.directory})
+
+    def _read_topic(self, topic: str) -> None:
+        readers = [agent for agent in self.fleet_agents if topic in agent.sources]
+        if len({agent.decode for agent in readers}) > 1:
+            raise ConfigurationRefused(f"agents that read {topic} must share one decode: a batch is decoded once")
+
+        async def dispatch(stream: Any) -> None:
+            async for batch in stream:
+                await self._submit(batch)
+
+        dispatch.__doc__ = "; ".join(agent.help for agent in readers)
+        self.agent(
+            self.topic(topic, schema=BatchSchema(), acks=False), name=f"reading-{topic}", isolated_partitions=True
+        )(dispatch)
+
+    async def _submit(self, batch: Batch) -> None:
+        pipeline = self.pipelines.get(batch.partition.partition % self.fleet_settings.buckets)
+        if pipeline is not None:
+            await pipeline.submit(batch)
+
+    def _new_transport(self) -> BatchTransport:
+        return BatchTransport(self.conf.broker_consumer, self)
+
+    # What others read
+
+    def held_buckets(self) -> list[int]:
+        """The buckets whose rows are warm here: the assignor leaves them where they are if it can."""
+        return sorted(self.pipelines)
+
+    def shard(self, agent: str, partition: int) -> Shard | None:
+        """The open shard, where this worker serves it now."""
+        pipeline = self.pipelines.get(partition % self.fleet_settings.buckets)
+        if pipeline is None or not pipeline.ready:
+            return None
+        return next((s for s in pipeline.shards if s.agent.name == agent and s.partition == partition), None)
+
+    async def lags(self) -> dict[TopicPartition, int]:
+        """Records that wait, per source partition of this worker."""
+        return await self._batch_consumer.thread.lags()
+
+    @property
+    def refusals(self) -> list[str]:
+        """Why pipelines stay closed until a person decides."""
+        return [p.refusal for p in self.pipelines.values() if p.refusal is not None]
+
+    # Rebalancing
+
+    @property
+    def _batch_consumer(self) -> BatchConsumer:
+        return cast(BatchConsumer, self.consumer)
+
+    async def _revoked(self, app: Any, revoked: Iterable[TP], **_: Any) -> None:
+        """A rebalance begins: heartbeats stop until it ends, so do nothing slow here."""
+        settle_s = min(2.0, self.fleet_settings.session_timeout / 3)
+        await asyncio.gather(*(pipeline.suspend(settle_s) for pipeline in self.pipelines.values()))
+
+    async def _assigned(self, app: Any, assigned: Iterable[TP], **_: Any) -> None:
+        mine = self._whole_buckets({TopicPartition(tp.topic, tp.partition) for tp in assigned})
+        for bucket in [bucket for bucket in self.pipelines if bucket not in mine]:
+            self.pipelines.pop(bucket).close()
+        for bucket in sorted(mine):
+            if (pipeline := self.pipelines.get(bucket)) is not None and pipeline.state is not State.CLOSED:
+                pipeline.resume()
+            else:
+                self._start_pipeline(bucket)
+        log.info("%s serves buckets %s of %s", self.fleet_settings.worker, sorted(mine), self.fleet_settings.role)
+        if not self._background:
+            self._in_background(self._report_positions())
+            self._in_background(self.directory.follow(self._cluster))
+
+    def _whole_buckets(self, assigned: set[TopicPartition]) -> set[int]:
+        buckets, partitions = self.fleet_settings.buckets, self.fleet_settings.partitions
+        whole: set[int] = set()
+        for bucket in {partition.partition % buckets for partition in assigned}:
+            numbers = partitions_of([bucket], buckets, partitions)
+            wanted = {TopicPartition(topic, number) for topic in self.source_topics for number in numbers}
+            if wanted <= assigned:
+                whole.add(bucket)
+            else:
+                self.torn_buckets += 1
+                log.error("bucket %d is torn: %s are missing; it stays closed", bucket, sorted(wanted - assigned))
+        return whole
+
+    def _start_pipeline(self, bucket: int) -> None:
+        shards = [
+            Shard(agent, number)
+            for number in partitions_of([bucket], self.fleet_settings.buckets, self.fleet_settings.partitions)
+            for agent in self.fleet_agents
+        ]
+        pipeline = self.pipelines[bucket] = Pipeline(bucket, shards, self._world(bucket))
+        before = self._pipeline_tasks.get(bucket)
+        self._pipeline_tasks[bucket] = asyncio.create_task(self._run_after(before, pipeline), name=f"pipeline-{bucket}")
+
+    def _world(self, bucket: int) -> World:
+        return World(
+            cluster=self._cluster,
+            stores=self._stores,
+            source=self,
+            group_offset=self._group_offset,
+            clock=self._clock,
+            settings=self.fleet_settings,
+            topics=self.fleet_topics,
+            announcement=self.directory.announcement(bucket, [agent.name for agent in self.fleet_agents]),
+            on_committed=self._committed,
+        )
+
+    async def _run_after(self, before: asyncio.Task[None] | None, pipeline: Pipeline) -> None:
+        if before is not None:
+            await asyncio.wait([before])
+        await pipeline.run()
+
+    async def seek(self, partition: TopicPartition, offset: int) -> int:
+        """Fetch a source partition from `offset` on (see `SourceControl`)."""
+        return await self._batch_consumer.thread.seek_epoch(partition, offset)
+
+    async def _group_offset(self, partition: TopicPartition) -> int | None:
+        return await self._batch_consumer.thread.group_offset(partition)
+
+    def _committed(self, shard: Shard, rows: Rows) -> None:
+        for listener in self.commit_listeners:
+            listener(shard, rows)
+
+    # In the background
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _report_positions(self) -> None:
+        """Tell the consumer group where we are, every few seconds: for lag tools alone."""
+        told: dict[TopicPartition, int] = {}
+        while True:
+            await asyncio.sleep(self.fleet_settings.group_offsets_interval)
+            positions = self._positions()
+            news = {source: at for source, at in positions.items() if told.get(source) != at}
+            if news:
+                try:
+                    await self._batch_consumer.thread.commit_for_lag_tools(news)
+                    told.update(news)
+                except Exception as error:  # noqa: BLE001 - nothing depends on it; the next turn tries again
+                    log.info("could not tell the group our positions: %r", error)
+
+    def _positions(self) -> Mapping[TopicPartition, int]:
+        return {
+            source: position
+            for pipeline in self.pipelines.values()
+            if pipeline.ready
+            for source, position in pipeline.source_positions().items()
+        }
+
+    async def on_stop(self) -> None:
+        """Finish the rounds under way, close every pipeline, leave the group; all within the deadline."""
+        for task in self._background:
+            task.cancel()
+        for pipeline in self.pipelines.values():
+            pipeline.close()
+        tasks = [task for task in self._pipeline_tasks.values() if not task.done()]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=self.fleet_settings.close_timeout)
+            for task in late:
+                log.warning("%s did not close in time and is cut off: it is fenced by its next owner", task.get_name())
+                task.cancel()
+        self._leave_group()
+        await super().on_stop()
+
+    def _leave_group(self) -> None:
+        """A static member sends no LeaveGroup, and its buckets would wait out the session: leave as a dynamic one."""
+        thread = getattr(self._batch_consumer, "_thread", None)
+        consumer = getattr(thread, "_consumer", None)
+        coordinator = getattr(consumer, "_coordinator", None)
+        if self.fleet_settings.leave_on_stop and coordinator is not None:
+            coordinator._group_instance_id = None
+
+
+def check_agents(agents: Sequence[Agent]) -> None:
+    """Refuse a catalogue in which two agents share a name: they would share a changelog."""
+    names = [agent.name for agent in agents]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigurationRefused(f"agents need names of their own: {', '.join(repeated)}")
+
+
+class NotServedHere(FleetError):
+    """This worker does not hold the partition, or is not ready to serve it."""

@@ -1,0 +1,91 @@
+"""A shard: one agent in one partition, with its store, its source positions and its parked sequences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from app.runtime.agent import Agent
+from app.runtime.ports import PartitionStore
+
+META_KEY = b"\x00meta"
+FENCE_PREFIX = b"\x00fence:"
+PARKED_PREFIX = b"\x00parked:"
+RESERVED_PREFIX = b"\x00"
+
+
+class Meta(msgspec.Struct, frozen=True):
+    """The engine's own row in every shard's changelog: where in its sources the shard stands, and who wrote that.
+
+    `source_ids` are the topics' ids: a source that was deleted and made again has another, and positions mean nothing
+    there.
+    """
+
+    positions: dict[str, int]
+    source_ids: dict[str, str]
+    buckets: int
+    transactional_id: str
+
+
+_encode_meta = msgspec.msgpack.Encoder().encode
+_decode_meta = msgspec.msgpack.Decoder(Meta).decode
+
+
+@dataclass(eq=False)
+class Shard:
+    """One agent, one partition.
+
+    `joined` is false while an agent that is far behind catches up with a consumer of its own: until it is near, the
+    pipeline's batches pass it by.
+    """
+
+    agent: Agent
+    partition: int
+    store: PartitionStore | None = None
+    log_id: str = ""
+    positions: dict[str, int] = field(default_factory=dict)
+    source_ids: dict[str, str] = field(default_factory=dict)
+    parked: set[bytes] = field(default_factory=set)
+    joined: bool = True
+    restored: bool = False
+
+    def position(self, topic: str) -> int:
+        """The next source offset to fold; 0 where nothing was folded yet."""
+        return self.positions.get(topic, 0)
+
+    def opened(self) -> PartitionStore:
+        """The store, which must be open."""
+        if self.store is None:
+            raise RuntimeError(f"{self.agent.name}/{self.partition} has no open store")
+        return self.store
+
+    def meta(self, positions: dict[str, int], buckets: int, transactional_id: str) -> bytes:
+        """The META row with the positions as they will be after a round."""
+        return _encode_meta(Meta({**self.positions, **positions}, self.source_ids, buckets, transactional_id))
+
+    def stored_meta(self) -> Meta | None:
+        """The META row as it was restored."""
+        raw = self.opened().get(META_KEY)
+        return None if raw is None else _decode_meta(raw)
+
+    def foreign_fences(self, transactional_id: str) -> list[str]:
+        """The transactional ids, other than ours, that have ever opened this shard and were not adopted since."""
+        rows = self.opened().scan(FENCE_PREFIX, limit=1_000)
+        ids = [key[len(FENCE_PREFIX) :].decode() for key, _ in rows]
+        return [found for found in ids if found != transactional_id]
+
+    def load_parked(self) -> None:
+        """Read which keys' sequences are parked in the dead letters."""
+        self.parked.clear()
+        after: bytes | None = None
+        while rows := self.opened().scan(PARKED_PREFIX, after, 1_000):
+            self.parked.update(key[len(PARKED_PREFIX) :] for key, _ in rows)
+            after = rows[-1][0]
+
+    def release(self) -> None:
+        """Close the store; what it holds stays on disk."""
+        if self.store is not None:
+            self.store.close()
+            self.store = None
+        self.restored = False

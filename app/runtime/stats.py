@@ -1,0 +1,72 @@
+"""What a pipeline counts, for metrics and status pages. Plain numbers: read from other threads, exact enough there."""
+
+from __future__ import annotations
+
+import bisect
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from app.runtime.folding import Folded
+
+DURATION_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+@dataclass
+class Durations:
+    """A histogram of durations, in seconds, of one kind of event: one count per bound and one beyond."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(DURATION_BOUNDS_S) + 1))
+    sum_s: float = 0.0
+
+    def add(self, seconds: float, times: int) -> None:
+        """Count `times` events that took `seconds` each."""
+        self.counts[bisect.bisect_left(DURATION_BOUNDS_S, seconds)] += times
+        self.sum_s += seconds * times
+
+
+@dataclass
+class PipelineStats:
+    """One pipeline's counts since the process started. Times are in seconds."""
+
+    events: Counter[tuple[str, str]] = field(default_factory=Counter)
+    durations: dict[str, Durations] = field(default_factory=dict)
+    records: int = 0
+    rounds: int = 0
+    opens: int = 0
+    failures: int = 0
+    gaps: int = 0
+    batches_dropped: int = 0
+    rows_restored: int = 0
+    open_s: float = 0.0
+    fold_s: float = 0.0
+    produce_s: float = 0.0
+    commit_s: float = 0.0
+    write_s: float = 0.0
+    state_since: float = 0.0
+    last_error: str | None = None
+
+    def opened(self, rows: int, seconds: float) -> None:
+        """Count an opening that restored `rows`."""
+        self.opens += 1
+        self.rows_restored += rows
+        self.open_s = seconds
+
+    def failed(self, error: BaseException) -> None:
+        """Count an error that the pipeline recovers from."""
+        self.failures += 1
+        self.last_error = f"{type(error).__name__}: {error}"
+
+    def round(self, parts: Iterable[Folded], times: tuple[float, float, float, float, float]) -> None:
+        """Count a committed round; `times` are the moments before and after folding, producing, committing, writing."""
+        began, folded, produced, committed, written = times
+        self.rounds += 1
+        self.fold_s += folded - began
+        self.produce_s += produced - folded
+        self.commit_s += committed - produced
+        self.write_s += written - committed
+        for part in parts:
+            self.records += part.records
+            for (kind, status), count in part.events.items():
+                self.events[kind, status] += count
+                self.durations.setdefault(kind, Durations()).add(written - began, count)
