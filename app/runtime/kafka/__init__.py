@@ -1,0 +1,1 @@
+"""Kafka behind the engine's ports, by aiokafka."""
