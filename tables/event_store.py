@@ -42,19 +42,24 @@ class EventStore:
         self._index = index
         self._codec = codec
 
-    def history(self, stream_id: str, *, after: int = 0) -> Iterator[Envelope[Any]]:
-        """The stream's events with versions above `after`, in order."""
+    def records(self, stream_id: str, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        """The stream's events as they lie in the topic, with their versions, from `after` + 1 on, in order."""
         prefix = HISTORY.prefix + stream_key(stream_id)
         cursor = HISTORY.prefix + history_key(stream_id, after)
         version = after
         while page := self._index.scan(prefix, cursor, PAGE_EVENTS):
             for key, raw in page:
                 version += 1
-                envelope = self._codec.decode(HISTORY.decode(raw))
-                if envelope.version != version:
-                    raise HistoryBroken(f"{stream_id}: found version {envelope.version} where {version} belongs")
-                yield envelope
-                cursor = key
+                found = int.from_bytes(key[-_VERSION_BYTES:], "big")
+                if found != version:
+                    raise HistoryBroken(f"{stream_id}: found version {found} where {version} belongs")
+                yield version, HISTORY.decode(raw)
+            cursor = page[-1][0]
+
+    def history(self, stream_id: str, *, after: int = 0) -> Iterator[Envelope[Any]]:
+        """The stream's events with versions above `after`, in order."""
+        for _, raw in self.records(stream_id, after=after):
+            yield self._codec.decode(raw)
 
     def load(self, stream_id: str, snapshots: PartitionStore | None = None) -> Snapshot[Any]:
         """The newest state: the snapshot, where there is one, and the events after it. Equal to a replay of all."""

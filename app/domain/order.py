@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 from enum import StrEnum
-from typing import ClassVar, TypeAlias, assert_never
+from typing import Annotated, ClassVar, TypeAlias, assert_never
 
 import msgspec
 
 from app.kernel import Aggregate, Command, Event, Rejected
 
+OrderId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+Word = Annotated[str, msgspec.Meta(max_length=256)]
+"""What people and programs put into commands is bounded before anything else happens to it."""
+
 
 class Item(msgspec.Struct, frozen=True):
     """One line of an order. `price` is per piece."""
 
-    product_id: str
+    product_id: Word
     quantity: int
     price: Decimal
 
@@ -27,10 +31,10 @@ class CreateOrder(Command, frozen=True):
     """Take an order. The customer's name and e-mail travel along, so that no reader has to look them up."""
 
     wire_name: ClassVar[str] = "order.create.v1"
-    order_id: str
-    customer_id: str
-    customer_name: str
-    customer_email: str
+    order_id: OrderId
+    customer_id: Word
+    customer_name: Word
+    customer_email: Word
     items: tuple[Item, ...]
 
 
@@ -38,33 +42,33 @@ class ProcessPayment(Command, frozen=True):
     """Book a payment attempt: `declined` carries the gateway's reason where it was refused."""
 
     wire_name: ClassVar[str] = "order.process-payment.v1"
-    order_id: str
-    payment_id: str
+    order_id: OrderId
+    payment_id: Word
     amount: Decimal
-    declined: str | None = None
+    declined: Word | None = None
 
 
 class ShipOrder(Command, frozen=True):
     """Hand a paid order to the carrier."""
 
     wire_name: ClassVar[str] = "order.ship.v1"
-    order_id: str
-    tracking_number: str
+    order_id: OrderId
+    tracking_number: Word
 
 
 class ConfirmDelivery(Command, frozen=True):
     """Book the carrier's word that the parcel has arrived."""
 
     wire_name: ClassVar[str] = "order.confirm-delivery.v1"
-    order_id: str
+    order_id: OrderId
 
 
 class CancelOrder(Command, frozen=True):
     """Call an order off that has not been shipped."""
 
     wire_name: ClassVar[str] = "order.cancel.v1"
-    order_id: str
-    reason: str
+    order_id: OrderId
+    reason: Word
 
 
 OrderCommand: TypeAlias = CreateOrder | ProcessPayment | ShipOrder | ConfirmDelivery | CancelOrder

@@ -47,3 +47,11 @@ class RecordTooLarge(PipelineError):
 
 class BrokerUnavailable(FleetError):
     """No broker answered within the deadline."""
+
+
+class StoreFailed(RetryablePipelineError):
+    """A local store cannot be read or written. Its rows are in the changelog: opening again mends or rebuilds it."""
+
+
+class StoreClosed(StoreFailed):
+    """The store was closed: its partition moves, or the worker stops."""

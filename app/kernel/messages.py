@@ -5,7 +5,7 @@ The first field of every message is the id of the aggregate it belongs to: the r
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -52,5 +52,9 @@ def check_message_type(kind: type[Any]) -> None:
     if not isinstance(wire_name, str) or not wire_name:
         raise TypeError(f"{kind.__name__} needs a wire_name, such as 'order.created.v1'")
     fields = msgspec.structs.fields(kind)
-    if not fields or fields[0].type is not str:
+    if not fields or not _is_text(fields[0].type):
         raise TypeError(f"{kind.__name__}: the first field must be the aggregate's id, a str")
+
+
+def _is_text(annotation: Any) -> bool:
+    return annotation is str or (get_origin(annotation) is Annotated and get_args(annotation)[0] is str)

@@ -84,7 +84,7 @@ def _fold_quickly(shard: Shard, pieces: Sequence[Piece]) -> Folded:
             fold(unit, record, message)
         folded.records += len(records)
         for kind, count in Counter(map(_name_of, messages)).items():
-            folded.events[kind, "folded"] += count
+            folded.events[kind, "processed"] += count
     return folded
 
 
@@ -102,7 +102,7 @@ def _fold_carefully(shard: Shard, pieces: Sequence[Piece], dead_letters: str) ->
             folded.records += 1
             cause = _fold_one(shard, folded.unit, record, message, parked)
             if cause is None:
-                folded.events[_name_of(message), "folded"] += 1
+                folded.events[_name_of(message), "processed"] += 1
                 continue
             folded.events[_name_of(message), cause[0]] += 1
             headers = _headers(shard.agent.name, batch, record, cause)

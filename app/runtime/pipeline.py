@@ -86,11 +86,11 @@ class Pipeline:
     One task (`run`) owns everything; others only `submit`, `suspend`, `resume` and `close`.
     """
 
-    def __init__(self, bucket: int, shards: Sequence[Shard], world: World) -> None:
+    def __init__(self, bucket: int, shards: Sequence[Shard], world: World, stats: PipelineStats | None = None) -> None:
         self.bucket = bucket
         self.shards = tuple(shards)
         self.state = State.NEW
-        self.stats = PipelineStats()
+        self.stats = stats or PipelineStats()
         self.refusal: str | None = None
         self.transactional_id = world.settings.transactional_id(bucket)
         self._world = world

@@ -22,9 +22,12 @@ from app.runtime.pipeline import Pipeline, Rows, World
 from app.runtime.ports import Clock, Cluster, StoreFactory, TopicPartition
 from app.runtime.settings import Settings
 from app.runtime.shard import Shard
+from app.runtime.stats import PipelineStats
 from app.runtime.topics import Topics
 
 log = logging.getLogger(__name__)
+
+WATCH_EVERY_S = 1.0
 
 CommitListener = Callable[[Shard, Rows], None]
 
@@ -54,7 +57,11 @@ class RoleApp(faust.App):
         self.pipelines: dict[int, Pipeline] = {}
         self.commit_listeners: list[CommitListener] = []
         self.directory = Directory(settings, self.fleet_topics)
+        self.stats: dict[int, PipelineStats] = {}
+        self.lag: dict[TopicPartition, int] = {}
         self.torn_buckets = 0
+        self.assigned = False
+        self.pulse = clock.monotonic()
         self._pipeline_tasks: dict[int, asyncio.Task[None]] = {}
         self._background: set[asyncio.Task[Any]] = set()
         self._cluster, self._stores, self._clock = cluster, stores, clock
@@ -126,10 +133,6 @@ class RoleApp(faust.App):
             return None
         return next((s for s in pipeline.shards if s.agent.name == agent and s.partition == partition), None)
 
-    async def lags(self) -> dict[TopicPartition, int]:
-        """Records that wait, per source partition of this worker."""
-        return await self._batch_consumer.thread.lags()
-
     @property
     def refusals(self) -> list[str]:
         """Why pipelines stay closed until a person decides."""
@@ -155,9 +158,11 @@ class RoleApp(faust.App):
                 pipeline.resume()
             else:
                 self._start_pipeline(bucket)
+        self.assigned = True
         log.info("%s serves buckets %s of %s", self.fleet_settings.worker, sorted(mine), self.fleet_settings.role)
         if not self._background:
             self._in_background(self._report_positions())
+            self._in_background(self._watch())
             self._in_background(self.directory.follow(self._cluster))
 
     def _whole_buckets(self, assigned: set[TopicPartition]) -> set[int]:
@@ -179,7 +184,9 @@ class RoleApp(faust.App):
             for number in partitions_of([bucket], self.fleet_settings.buckets, self.fleet_settings.partitions)
             for agent in self.fleet_agents
         ]
-        pipeline = self.pipelines[bucket] = Pipeline(bucket, shards, self._world(bucket))
+        pipeline = self.pipelines[bucket] = Pipeline(
+            bucket, shards, self._world(bucket), self.stats.setdefault(bucket, PipelineStats())
+        )
         before = self._pipeline_tasks.get(bucket)
         self._pipeline_tasks[bucket] = asyncio.create_task(self._run_after(before, pipeline), name=f"pipeline-{bucket}")
 
@@ -233,6 +240,17 @@ class RoleApp(faust.App):
                 except Exception as error:  # noqa: BLE001 - nothing depends on it; the next turn tries again
                     log.info("could not tell the group our positions: %r", error)
 
+    async def _watch(self) -> None:
+        """Every second: note that the loop turns, and how many records wait, for probes and metrics."""
+        while True:
+            self.pulse = self._clock.monotonic()
+            try:
+                reaches = await asyncio.wait_for(self._batch_consumer.thread.reaches(), WATCH_EVERY_S)
+                self.lag = {s: reaches[s].lag(at) for s, at in self._positions().items() if s in reaches}
+            except Exception as error:  # noqa: BLE001 - a figure for people; the next turn tries again
+                log.debug("the lag is not known now: %r", error)
+            await asyncio.sleep(WATCH_EVERY_S)
+
     def _positions(self) -> Mapping[TopicPartition, int]:
         return {
             source: position
@@ -240,6 +258,11 @@ class RoleApp(faust.App):
             if pipeline.ready
             for source, position in pipeline.source_positions().items()
         }
+
+    async def on_first_start(self) -> None:
+        """Make the data directory: Faust makes its last part only."""
+        self.fleet_settings.data_dir.mkdir(parents=True, exist_ok=True)
+        await super().on_first_start()
 
     async def on_stop(self) -> None:
         """Finish the rounds under way, close every pipeline, leave the group; all within the deadline."""

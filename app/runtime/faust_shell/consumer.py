@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import faust
 from aiokafka.structs import TopicPartition as KafkaTopicPartition
@@ -24,6 +24,18 @@ from app.runtime.ports import TopicPartition
 IDLE_POLL_S = 1.0
 FETCH_WAIT_MS = 100
 """How long the broker may hold an empty fetch. Faust hard-codes 1,500, which a rebalance then has to wait for."""
+
+
+class Reach(NamedTuple):
+    """Of one partition: its end, the consumer's position, and the end of the last batch that was handed over."""
+
+    end: int
+    position: int
+    delivered: int
+
+    def lag(self, folded: int) -> int:
+        """Records that wait, where everything before `folded` is folded. Control records behind it do not count."""
+        return max(0, self.end - (self.position if folded >= self.delivered else folded))
 
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
@@ -123,19 +135,20 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             self._ensure_consumer().commit, {KafkaTopicPartition(*p): offset for p, offset in positions.items()}
         )
 
-    async def lags(self) -> dict[TopicPartition, int]:
-        """Per assigned partition the records between the fetch position and the end, as the last fetch told."""
-        found: dict[TopicPartition, int] = await self.call_thread(self._lags)
+    async def reaches(self) -> dict[TopicPartition, Reach]:
+        """How far each assigned partition goes and was read, as the last fetch told it."""
+        found: dict[TopicPartition, Reach] = await self.call_thread(self._reaches)
         return found
 
-    async def _lags(self) -> dict[TopicPartition, int]:
+    async def _reaches(self) -> dict[TopicPartition, Reach]:
         assignment = _assignment_of(self._ensure_consumer())
-        lags: dict[TopicPartition, int] = {}
+        found: dict[TopicPartition, Reach] = {}
         for partition in assignment.tps if assignment else ():
             state = assignment.state_value(partition)
-            if state._position is not None and state.highwater is not None:
-                lags[TopicPartition(*partition)] = max(0, state.highwater - state._position)
-        return lags
+            if state.highwater is not None and state._position is not None:
+                delivered = self._chain.get(partition, state._position)
+                found[TopicPartition(*partition)] = Reach(state.highwater, state._position, delivered)
+        return found
 
 
 def _assignment_of(consumer: Any) -> Any:

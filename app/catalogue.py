@@ -1,0 +1,99 @@
+"""The catalogue: everything that the fleet runs, in one list. Add your own aggregate or projection here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agents.deciding import deciding
+from agents.indexing import indexing
+from agents.projecting import projecting
+from app.domain.order import ORDER
+from app.kernel import Aggregate, Command, Projection
+from app.kernel.errors import ConfigurationRefused
+from app.projections.orders import ORDERS
+from app.runtime.agent import Agent
+from app.runtime.batch import Decode
+from app.runtime.codec import Codec
+from app.runtime.settings import Settings
+from app.runtime.topics import DIRECTORY, Topic, Topics, same_names
+
+DECIDING, INDEXING, PROJECTING = "deciding", "indexing", "projecting"
+
+ROLES: dict[str, tuple[str, ...]] = {
+    "all": (DECIDING, INDEXING, PROJECTING),
+    "commands": (DECIDING, INDEXING),
+    "reads": (PROJECTING,),
+}
+"""Which kinds of agents run together: one Faust app, one consumer group, one workload. `all` is the local default."""
+
+SPLIT = ("commands", "reads")
+"""The roles that together do what `all` does."""
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Aggregates and projections, and what follows from them: agents, topics, wire names."""
+
+    aggregates: tuple[Aggregate[Any, Any, Any], ...]
+    projections: tuple[Projection[Any], ...]
+
+    def __post_init__(self) -> None:
+        _refuse_repeated("category", [aggregate.category for aggregate in self.aggregates])
+        _refuse_repeated("projection", [projection.name for projection in self.projections])
+        _refuse_repeated("command", [kind.__name__ for kind in self.commands()])
+        categories = {aggregate.category for aggregate in self.aggregates}
+        for projection in self.projections:
+            if projection.category not in categories:
+                raise ConfigurationRefused(
+                    f"projection {projection.name} reads {projection.category}, which no aggregate writes: "
+                    f"add the aggregate, or name one of {', '.join(sorted(categories))}"
+                )
+
+    def commands(self) -> list[type[Command]]:
+        """Every command of every aggregate."""
+        return [kind for aggregate in self.aggregates for kind in aggregate.commands]
+
+    def agents(self, settings: Settings) -> list[Agent]:
+        """The agents of the role that the settings name."""
+        if settings.role not in ROLES:
+            raise ConfigurationRefused(f"FLEET_ROLE={settings.role} is no role: use one of {', '.join(ROLES)}")
+        by_kind = self._by_kind(settings)
+        return [agent for kind in ROLES[settings.role] for agent in by_kind[kind]]
+
+    def topics(self, settings: Settings) -> list[Topic]:
+        """Every topic of the fleet, whatever the role."""
+        topics = Topics(settings.topic_prefix)
+        found = [topic for aggregate in self.aggregates for topic in topics.of_category(aggregate.category)]
+        for agents in self._by_kind(settings).values():
+            for agent in agents:
+                found += topics.of_agent(agent.name, logged=agent.logged)
+        return same_names([*found, Topic(topics.directory, DIRECTORY.config, DIRECTORY.partitions)])
+
+    def _by_kind(self, settings: Settings) -> dict[str, Sequence[Agent]]:
+        topics = Topics(settings.topic_prefix)
+        # One decode for each category: a batch is decoded once for all agents that read it.
+        decode = {aggregate.category: decoder_of(aggregate) for aggregate in self.aggregates}
+        return {
+            DECIDING: [
+                deciding(a, topics, partitions=settings.partitions, outcome_retention_s=settings.outcome_retention)
+                for a in self.aggregates
+            ],
+            INDEXING: [indexing(a.category, topics, decode[a.category]) for a in self.aggregates],
+            PROJECTING: [projecting(p, topics, decode[p.category]) for p in self.projections],
+        }
+
+
+def decoder_of(aggregate: Aggregate[Any, Any, Any]) -> Decode:
+    """From a record of the category's events topic to the event's envelope."""
+    decode = Codec(aggregate.events).decode
+    return lambda record: decode(record.value)
+
+
+def _refuse_repeated(what: str, names: Sequence[str]) -> None:
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigurationRefused(f"the catalogue has a {what} twice: {', '.join(repeated)}; rename one")
+
+
+CATALOGUE = Catalogue(aggregates=(ORDER,), projections=(ORDERS,))

@@ -1,0 +1,132 @@
+"""`fleet`: the local fleet and the load tests, from the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from app.catalogue import CATALOGUE
+from app.kernel.errors import FleetError
+from app.local.fleet import LocalFleet, Plan
+from app.runtime.kafka.admin import ensure_topics
+from app.runtime.settings import load_settings
+
+DIRECTORY = Path(".fleet")
+PASS_ON = {"ignore_unknown_options": True, "help_option_names": []}
+
+
+class Group(click.Group):
+    """Says in one sentence what went wrong."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; the fleet's own errors end it without a stack trace."""
+        try:
+            return super().invoke(ctx)
+        except FleetError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Group)
+def cli() -> None:
+    """Run Eventfleet on this machine: a real Kafka, real workers, real orders."""
+
+
+@cli.command()
+@click.option("--split", is_flag=True, help="One worker per role, instead of workers that do everything.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 16), help="Workers of the role all.")
+@click.option("--port", default=29092, show_default=True, help="Kafka's port; the one after it is taken as well.")
+@click.option("--web-port", default=6066, show_default=True, help="The first worker's port; others follow.")
+def up(split: bool, workers: int, port: int, web_port: int) -> None:
+    """Start Kafka and workers in the background. With FLEET_BROKERS set, that Kafka is used and none started."""
+    plan = Plan(split, workers, port, web_port, os.environ.get("FLEET_BROKERS"))
+    known = LocalFleet.known(DIRECTORY)
+    if known is not None and known.running and known.plan != plan:
+        raise click.ClickException("another fleet runs here: stop it with `fleet down` first")
+    fleet = LocalFleet(DIRECTORY, plan)
+    try:
+        fleet.up(say=click.echo)
+    except BaseException:
+        fleet.down()
+        raise
+    _show(fleet)
+
+
+@cli.command()
+def down() -> None:
+    """Stop the workers and Kafka. The data stays."""
+    fleet = LocalFleet.known(DIRECTORY)
+    if fleet is None or not fleet.running:
+        click.echo("Nothing runs here.")
+        return
+    fleet.down()
+    click.echo("Stopped. The data stays in .fleet; `fleet up` goes on with it.")
+
+
+@cli.command()
+def status() -> None:
+    """Show Kafka and each worker: role, pid, readiness, buckets."""
+    fleet = LocalFleet.known(DIRECTORY)
+    if fleet is None or not fleet.running:
+        click.echo("Nothing runs here: `fleet up` starts a fleet.")
+        sys.exit(1)
+    _show(fleet)
+
+
+@cli.command()
+def topics() -> None:
+    """Make the fleet's topics on the Kafka that FLEET_BROKERS names. Does nothing where they are there."""
+    settings = load_settings()
+    made = asyncio.run(
+        ensure_topics(settings.brokers, CATALOGUE.topics(settings), settings.partitions, settings.replication)
+    )
+    click.echo("\n".join(f"made {name}" for name in made) or "every topic is there")
+
+
+@cli.command(context_settings=PASS_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def demo(arguments: tuple[str, ...]) -> None:
+    """Start a fleet, drive orders through it, recount. `fleet demo --help` tells its options."""
+    _run_instead("loadtest.demo", arguments)
+
+
+@cli.command(context_settings=PASS_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def load(arguments: tuple[str, ...]) -> None:
+    """Load a running fleet at a fixed rate. `fleet load --help` tells its options."""
+    _run_instead("loadtest.load", arguments)
+
+
+def _run_instead(module: str, arguments: tuple[str, ...]) -> None:
+    """Become another program: the product never imports what stands in for the outside world."""
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+
+
+def _show(fleet: LocalFleet) -> None:
+    table = Table("process", "role", "pid", "ready", "address", "buckets", "MiB")
+    if fleet.kafka is not None:
+        pid = fleet.kafka.pid
+        table.add_row(
+            "kafka", "", str(pid or "-"), "yes" if pid else "no", fleet.brokers, "", _mib(fleet.kafka.rss_bytes())
+        )
+    for worker in fleet.workers:
+        told = worker.readiness() or {}
+        buckets = ", ".join(f"{n}: {bucket['state']}" for n, bucket in told.get("buckets", {}).items())
+        ready = "yes" if told.get("ready") else "no"
+        table.add_row(
+            worker.name, worker.role, str(worker.pid or "-"), ready, worker.url, buckets, _mib(worker.rss_bytes())
+        )
+    Console().print(table)
+
+
+def _mib(size: int) -> str:
+    return str(size >> 20)
+
+
+if __name__ == "__main__":
+    cli()

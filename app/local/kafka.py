@@ -1,0 +1,176 @@
+"""A real Apache Kafka on this machine: one node in KRaft mode, with nothing installed but Python packages."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from typing import Literal
+
+from app.local.errors import LocalFleetError
+from app.local.jars import check_space, java, kafka_jars
+from app.local.ports import check_free
+from app.local.processes import cpu_seconds, die_with_parent, pid_in, rss_bytes, stop, wait_until
+
+Profile = Literal["light", "full"]
+"""`light` starts fast and stays small, for development and tests; `full` lets the JVM optimise, for benchmarks."""
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0
+CLUSTER_ID = "RXZlbnRmbGVldC1sb2NhbA"
+LIGHT = ("-Xms64m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xss512k")
+FULL = ("-Xms256m", "-Xmx1g")
+
+SETTINGS = {
+    "process.roles": "broker,controller",
+    "node.id": 1,
+    "controller.listener.names": "CONTROLLER",
+    "inter.broker.listener.name": "PLAINTEXT",
+    "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+    "auto.create.topics.enable": "false",
+    "offsets.topic.replication.factor": 1,
+    "offsets.topic.num.partitions": 4,
+    "transaction.state.log.replication.factor": 1,
+    "transaction.state.log.min.isr": 1,
+    "transaction.state.log.num.partitions": 4,
+    "share.coordinator.state.topic.replication.factor": 1,
+    "share.coordinator.state.topic.min.isr": 1,
+    "share.coordinator.state.topic.num.partitions": 1,
+    "group.initial.rebalance.delay.ms": 0,
+    "group.min.session.timeout.ms": 1000,
+    "num.network.threads": 2,
+    "num.io.threads": 4,
+    "log.cleaner.dedupe.buffer.size": 16 << 20,
+    "log.segment.bytes": 256 << 20,
+    "controlled.shutdown.enable": "true",
+}
+
+LOGGING = """\
+Configuration:
+  Appenders:
+    Console: {name: out, PatternLayout: {pattern: '%d{HH:mm:ss,SSS} %p %c{1} %m%n'}}
+  Loggers:
+    Root: {level: WARN, AppenderRef: {ref: out}}
+"""
+
+
+class LocalKafka:
+    """One broker with its data under `directory`. The data outlives the process."""
+
+    def __init__(
+        self, directory: Path, port: int = 29092, profile: Profile = "light", lib: Path = Path(".fleet/lib")
+    ) -> None:
+        self.directory = directory.resolve()
+        self.port = port
+        self.profile: Profile = profile
+        self._lib = lib.resolve()
+        self._pid_file = self.directory / "pid"
+        self._mark = str(self.directory / "server.properties")
+
+    @property
+    def brokers(self) -> str:
+        """Bootstrap servers."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The broker's pid, where it runs."""
+        return pid_in(self._pid_file, self._mark)
+
+    @property
+    def log_file(self) -> Path:
+        """Where the broker writes what it has to say."""
+        return self.directory / "kafka.log"
+
+    def start(self, *, with_parent: bool = False) -> None:
+        """Start and wait until it answers, where it does not run. `with_parent`: it dies with this process."""
+        if self.pid is not None:
+            return
+        self.directory.mkdir(parents=True, exist_ok=True)
+        check_space(self.directory)
+        for port in (self.port, self.port + 1):
+            check_free(port)
+        jars = kafka_jars(self._lib)
+        self._write_settings()
+        self._format(jars)
+        with self.log_file.open("ab") as out:
+            process = subprocess.Popen(
+                [*self._command(jars), "kafka.Kafka", self._mark],
+                stdout=out,
+                stderr=out,
+                stdin=subprocess.DEVNULL,
+                cwd=self.directory,
+                start_new_session=True,
+                preexec_fn=die_with_parent if with_parent else None,  # noqa: PLW1509 - one prctl call
+            )
+        self._pid_file.write_text(str(process.pid))
+        answered = wait_until(lambda: process.poll() is not None or self._answers(), START_TIMEOUT_S)
+        if process.poll() is not None or not answered:
+            self.stop()
+            raise LocalFleetError(f"Kafka did not start: {self._last_error()} (see {self.log_file})")
+
+    def stop(self) -> None:
+        """Stop it, cleanly if it lets itself be."""
+        if (pid := self.pid) is not None:
+            stop(pid, self._mark, timeout_s=STOP_TIMEOUT_S)
+        self._pid_file.unlink(missing_ok=True)
+
+    def cpu_seconds(self) -> float:
+        """CPU time of the broker so far."""
+        return cpu_seconds(self.pid or 0)
+
+    def rss_bytes(self) -> int:
+        """Resident memory of the broker."""
+        return rss_bytes(self.pid or 0)
+
+    def _command(self, jars: Path) -> list[str]:
+        flags = [*(LIGHT if self.profile == "light" else FULL), f"-Dlog4j2.configurationFile={self._logging_file}"]
+        return [str(java()), *flags, "-cp", f"{jars}/*"]
+
+    @property
+    def _logging_file(self) -> Path:
+        return self.directory / "log4j2.yaml"
+
+    def _write_settings(self) -> None:
+        settings = SETTINGS | {
+            "log.dirs": self.directory / "data",
+            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self.port + 1}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
+            "controller.quorum.voters": f"1@127.0.0.1:{self.port + 1}",
+        }
+        Path(self._mark).write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+        self._logging_file.write_text(LOGGING)
+
+    def _format(self, jars: Path) -> None:
+        """Format once. A bare meta.properties would do to start, but leaves the feature levels at zero."""
+        if (self.directory / "data" / "meta.properties").exists():
+            return
+        shutil.rmtree(self.directory / "data", ignore_errors=True)
+        done = subprocess.run(
+            [*self._command(jars), "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", self._mark],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=START_TIMEOUT_S,
+        )
+        if done.returncode:
+            raise LocalFleetError(
+                f"Kafka's storage could not be formatted: {(done.stderr or done.stdout).strip()[-500:]}"
+            )
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1) as connection:
+                # Within the ephemeral range the loopback can connect to itself.
+                return bool(connection.getsockname() != connection.getpeername())
+        except OSError:
+            return False
+
+    def _last_error(self) -> str:
+        try:
+            lines = self.log_file.read_text(errors="replace").splitlines()
+        except OSError:
+            return "it left no log"
+        errors = [line for line in lines if "ERROR" in line or "Exception" in line or "Error" in line]
+        return (errors or lines or ["it said nothing"])[-1].strip()

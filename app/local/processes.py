@@ -1,0 +1,92 @@
+"""Processes that this fleet started: found again by pid file, checked before they are touched."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+POLL_S = 0.05
+PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """For `preexec_fn`, on Linux: the child gets SIGTERM when its parent dies, however that dies."""
+    try:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    except (OSError, AttributeError):
+        return
+
+
+def is_running(pid: int, mark: str) -> bool:
+    """Whether `pid` runs and is ours: `mark` stands in its command line. A recycled pid is somebody else's."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    return mark.encode() in command and "\nState:\tZ" not in status
+
+
+def pid_in(file: Path, mark: str) -> int | None:
+    """The pid in a pid file, where that process still runs and is ours."""
+    try:
+        pid = int(file.read_text())
+    except (OSError, ValueError):
+        return None
+    return pid if is_running(pid, mark) else None
+
+
+def stop(pid: int, mark: str, *, timeout_s: float) -> bool:
+    """SIGTERM, and SIGKILL past the time-out. Whether it went by itself."""
+    _signal(pid, signal.SIGTERM)
+    if wait_until(lambda: not _alive(pid, mark), timeout_s):
+        return True
+    _signal(pid, signal.SIGKILL)
+    wait_until(lambda: not _alive(pid, mark), timeout_s)
+    return False
+
+
+def _alive(pid: int, mark: str) -> bool:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)  # reap it, where it is our child
+    return is_running(pid, mark)
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
+    """Whether the condition came true in time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_S)
+    return True
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far; 0 where it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rss_bytes(pid: int) -> int:
+    """Resident memory of a process; 0 where it is gone."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

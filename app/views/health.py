@@ -1,0 +1,56 @@
+"""Probes: `/healthz` says whether the process lives, `/readyz` whether it serves."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from aiohttp import web
+
+from app.runtime.role import RoleApp
+from app.views.problems import answer
+
+PULSE_AGE_S_MAX = 60.0
+"""A worker whose loop has not turned for so long hangs. A restore yields between chunks, a round has a deadline."""
+
+
+class HealthViews:
+    """The probes. A worker without brokers or in a restore is healthy, but not ready: killing it would not help."""
+
+    def __init__(self, app: RoleApp) -> None:
+        self._app = app
+
+    def add_to(self, web_app: web.Application) -> None:
+        """Add the routes."""
+        web_app.router.add_get("/healthz", self.healthz)
+        web_app.router.add_get("/readyz", self.readyz)
+
+    async def healthz(self, _: web.Request) -> web.Response:
+        """200 while the worker's event loop turns."""
+        age_s = time.monotonic() - self._app.pulse
+        healthy = not self._app.assigned or age_s < PULSE_AGE_S_MAX
+        return answer({"healthy": healthy, "pulse_age_s": round(age_s, 3)}, status=200 if healthy else 500)
+
+    async def readyz(self, _: web.Request) -> web.Response:
+        """200 when the group has given this worker its share, and all of it is restored and running."""
+        app = self._app
+        pipelines = {bucket: app.pipelines[bucket] for bucket in app.held_buckets() if bucket in app.pipelines}
+        ready = app.assigned and app.gate.waiting_for is None and all(p.ready for p in pipelines.values())
+        settings = app.fleet_settings
+        body: dict[str, Any] = {
+            "ready": ready,
+            "role": settings.role,
+            "worker": settings.worker,
+            "url": settings.url,
+            "waiting_for": app.gate.waiting_for or (None if app.assigned else "the consumer group"),
+            "refusals": app.refusals,
+            "buckets": {
+                str(bucket): {
+                    "state": str(pipeline.state),
+                    "last_error": pipeline.stats.last_error,
+                    "positions": {f"{p.topic}/{p.partition}": at for p, at in pipeline.source_positions().items()},
+                }
+                for bucket, pipeline in pipelines.items()
+            },
+        }
+        return answer(body, status=200 if ready else 503)

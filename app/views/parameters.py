@@ -1,0 +1,70 @@
+"""Query parameters and headers, checked."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.views.problems import Problem
+
+P = TypeVar("P", bound=BaseModel)
+
+LIMIT_MAX = 1_000
+
+
+class Parameters(BaseModel):
+    """Refuses what it does not know: a misspelt parameter must not be ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Page(Parameters):
+    """A page of rows in key order: those after the key `after`, `limit` at most. `partitions` is for workers."""
+
+    after: str | None = Field(default=None, max_length=1_024)
+    limit: int = Field(default=100, ge=1, le=LIMIT_MAX)
+    partitions: str | None = Field(default=None, pattern=r"^\d+(,\d+)*$")
+
+
+class HistoryPage(Parameters):
+    """A stream's events with versions above `after`."""
+
+    after: int = Field(default=0, ge=0)
+    limit: int = Field(default=500, ge=1, le=LIMIT_MAX)
+
+
+class Row(Parameters):
+    """One row; with `min_version`, wait (for as long as a command waits) until it has come that far."""
+
+    min_version: int | None = Field(default=None, ge=1)
+
+
+class CommandLine(Parameters):
+    """What may stand beside a command's body."""
+
+    expected_version: int | None = Field(default=None, ge=0)
+
+
+class CommandLookup(Parameters):
+    """`key` is the aggregate's id: with it one worker is asked, without it all. `here` is for workers."""
+
+    key: str | None = Field(default=None, max_length=256)
+    here: bool = False
+
+
+def parse(request: web.Request, kind: type[P]) -> P:
+    """The request's query as `kind`, or 422 that names each wrong parameter."""
+    try:
+        return kind.model_validate(dict(request.query))
+    except ValidationError as error:
+        raise Problem(422, "invalid_parameters", _told(error), errors=_errors(error)) from error
+
+
+def _told(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+
+
+def _errors(error: ValidationError) -> list[dict[str, Any]]:
+    return [{"parameter": ".".join(map(str, e["loc"])), "message": e["msg"]} for e in error.errors()]

@@ -1,0 +1,41 @@
+"""All routes of a worker, in Faust's own web server, which runs in a thread of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from aiohttp import web
+
+from app.runtime.role import RoleApp
+from app.views.commands import CommandViews
+from app.views.commits import Commits
+from app.views.health import HealthViews
+from app.views.histories import HistoryViews
+from app.views.metrics import MetricsViews
+from app.views.places import Places
+from app.views.problems import problems
+from app.views.read_models import ReadModelViews
+from app.views.served import ServedAggregate, ServedReadModel
+
+BODY_BYTES_MAX = 1 << 20
+
+WEB_OPTIONS = {"client_max_size": BODY_BYTES_MAX, "middlewares": [problems]}
+"""For Faust's `web_application_options`."""
+
+
+def add_routes(app: RoleApp, aggregates: Sequence[ServedAggregate], read_models: Sequence[ServedReadModel]) -> None:
+    """Serve the command side, the histories, the read models, the probes and the metrics."""
+    server: Any = app.web
+    web_app: web.Application = server.web_app
+    places, commits = Places(app), Commits()
+    web_app.on_startup.append(places.serve)
+    web_app.on_cleanup.append(places.close)
+    app.commit_listeners.append(commits.committed)
+    HealthViews(app).add_to(web_app)
+    MetricsViews(app).add_to(web_app)
+    CommandViews(places, commits, tuple(aggregates)).add_to(web_app)
+    for aggregate in aggregates:
+        HistoryViews(places, aggregate).add_to(web_app)
+    for read_model in read_models:
+        ReadModelViews(places, commits, read_model).add_to(web_app)

@@ -1,0 +1,25 @@
+"""What the views serve, as the catalogue names it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from app.kernel import Aggregate, Projection
+
+
+@dataclass(frozen=True)
+class ServedAggregate:
+    """One kind of aggregate, the agent that decides for it and the one that indexes its events."""
+
+    aggregate: Aggregate[Any, Any, Any]
+    deciding: str
+    indexing: str
+
+
+@dataclass(frozen=True)
+class ServedReadModel:
+    """One read model and the agent that maintains it."""
+
+    projection: Projection[Any]
+    projecting: str

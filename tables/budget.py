@@ -1,0 +1,77 @@
+"""What all RocksDB stores of a process may use together: memory, files, threads."""
+
+from __future__ import annotations
+
+import resource
+from dataclasses import dataclass
+
+from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, WriteBufferManager
+
+from app.kernel.errors import ConfigurationRefused
+from app.runtime.settings import Settings
+
+BLOOM_BITS_PER_KEY = 10
+BACKGROUND_JOBS = 2
+FILES_BESIDE_STORES = 256
+"""Sockets, logs, libraries."""
+FILES_PER_STORE_MIN = 16
+LOG_FILES = 2
+LOG_FILE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class RocksDBBudget:
+    """One block cache and one budget of memtables, shared by all stores; open files, divided among them."""
+
+    cache: Cache
+    write_buffers: WriteBufferManager
+    write_buffer_bytes: int
+    open_files_per_store: int
+
+    @classmethod
+    def of(cls, settings: Settings, *, stores: int) -> RocksDBBudget:
+        """The budget for at most `stores` open stores; refuses limits that they do not fit into."""
+        _claim_files(settings.open_files_max + FILES_BESIDE_STORES)
+        per_store = settings.open_files_max // max(stores, 1)
+        if per_store < FILES_PER_STORE_MIN:
+            raise ConfigurationRefused(
+                f"FLEET_OPEN_FILES_MAX={settings.open_files_max} is too low for {stores} stores: "
+                f"set it to {stores * FILES_PER_STORE_MIN} or more"
+            )
+        return cls(
+            Cache(settings.rocksdb_cache_bytes),
+            WriteBufferManager(settings.rocksdb_write_buffer_bytes, False),
+            settings.rocksdb_write_buffer_bytes,
+            per_store,
+        )
+
+    def options(self) -> Options:
+        """RocksDB options of one store."""
+        blocks = BlockBasedOptions()
+        blocks.set_block_cache(self.cache)
+        blocks.set_cache_index_and_filter_blocks(True)
+        blocks.set_bloom_filter(BLOOM_BITS_PER_KEY, False)
+        options = Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_block_based_table_factory(blocks)
+        options.set_write_buffer_manager(self.write_buffers)
+        options.set_write_buffer_size(max(self.write_buffer_bytes // 4, 1 << 20))
+        options.set_max_open_files(self.open_files_per_store)
+        options.set_max_background_jobs(BACKGROUND_JOBS)
+        options.set_compression_type(DBCompressionType.lz4())
+        options.set_keep_log_file_num(LOG_FILES)
+        options.set_max_log_file_size(LOG_FILE_BYTES)
+        options.set_stats_dump_period_sec(0)
+        return options
+
+
+def _claim_files(wanted: int) -> None:
+    """Raise the soft limit of open files, if need be, up to the hard one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        if hard != resource.RLIM_INFINITY and hard < wanted:
+            raise ConfigurationRefused(
+                f"the process may open {hard} files and needs {wanted}: raise the limit (ulimit -n), "
+                "or lower FLEET_OPEN_FILES_MAX"
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
