@@ -1,0 +1,1 @@
+"""Benchmarks: the fleet beside its peers, in one run, on one machine, results checked."""
