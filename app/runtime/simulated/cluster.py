@@ -1,0 +1,186 @@
+"""A cluster in memory: `ports.Cluster`, and what a test may do to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from aiokafka.errors import MessageSizeTooLargeError, ProducerFenced, UnknownTopicOrPartitionError
+
+from app.runtime.ports import Clock, Header, LogReader, TopicPartition, TransactionalProducer
+from app.runtime.simulated.clock import SimulatedClock
+from app.runtime.simulated.faults import Fault, Faults, lost_connection
+from app.runtime.simulated.log import Content, Fate, PartitionLog, SimulatedRecord, Transaction
+from app.runtime.simulated.producer import SimulatedProducer
+from app.runtime.simulated.reader import SimulatedReader
+from app.runtime.topics import Topic
+
+BATCH_BYTES_MAX = 512 << 10
+RECORD_BYTES_MAX = 1 << 20
+SIDE_EFFECTS = frozenset({"start", "produce", "commit", "abort", "seek"})
+T = TypeVar("T")
+
+
+class SimulatedCluster:
+    """Topics, transactional ids and their epochs.
+
+    `on_effect` is called with the name of every side effect, once it is done and before its caller learns of it:
+    "start", "produce", "commit", "abort", "seek". A hook that raises is a crash between two effects. `fail_next` orders
+    faults, at those steps and at "bounds", "read" and "topic_ids".
+    """
+
+    def __init__(
+        self,
+        clock: Clock | None = None,
+        *,
+        on_effect: Callable[[str], None] = lambda name: None,
+        batch_bytes_max: int = BATCH_BYTES_MAX,
+        chunk_records_max: int = 1_000,
+    ) -> None:
+        self.clock = clock or SimulatedClock()
+        self.on_effect = on_effect
+        self.batch_bytes_max = batch_bytes_max
+        self.chunk_records_max = chunk_records_max
+        self._faults = Faults()
+        self._topics: dict[str, list[PartitionLog]] = {}
+        self._topic_ids: dict[str, str] = {}
+        self._topics_made = 0
+        self._epochs: dict[str, int] = {}
+        self._open: dict[str, Transaction] = {}
+
+    # The port
+
+    def producer(self, transactional_id: str) -> TransactionalProducer:
+        """A producer that fences every older one of its id as it starts."""
+        return SimulatedProducer(self, transactional_id)
+
+    def reader(self) -> LogReader:
+        """A reader of settled records."""
+        return SimulatedReader(self)
+
+    async def topic_ids(self, topics: Sequence[str]) -> dict[str, str]:
+        """The id of each topic. Missing topics are left out."""
+        return await self.perform(
+            "topic_ids", lambda: {topic: self._topic_ids[topic] for topic in topics if topic in self._topic_ids}
+        )
+
+    # What a test may do
+
+    def create_topics(self, topics: Iterable[Topic | str], partitions: int = 1) -> None:
+        """Make topics, empty, each with an id that no other ever had. A topic's own number of partitions goes first."""
+        for wanted in topics:
+            topic = Topic(wanted) if isinstance(wanted, str) else wanted
+            if topic.name in self._topics:
+                raise ValueError(f"{topic.name} exists already")
+            self._topics_made += 1
+            self._topic_ids[topic.name] = f"{self._topics_made:032x}"
+            limit = int(topic.config.get("max.message.bytes", RECORD_BYTES_MAX))
+            self._topics[topic.name] = [
+                PartitionLog(topic.name, number, limit) for number in range(topic.partitions or partitions)
+            ]
+
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic with all its records, whoever is writing there."""
+        for log in self._topics.pop(name):
+            for transaction in self._open.values():
+                if log in transaction.logs:
+                    transaction.logs.remove(log)
+        del self._topic_ids[name]
+
+    def append(
+        self,
+        partition: TopicPartition,
+        *records: tuple[bytes | None, bytes | None] | tuple[bytes | None, bytes | None, Sequence[Header]],
+    ) -> int:
+        """Add records outside of any transaction, as clients of the fleet do; the first one's offset."""
+        contents = [(key, value, tuple(*headers)) for key, value, *headers in records]
+        return self.log(partition).append(contents, self.clock.epoch_ms())
+
+    def records(self, partition: TopicPartition) -> list[SimulatedRecord]:
+        """Every settled record of a partition, for assertions."""
+        log = self.log(partition)
+        return log.settled(log.begin, log.end + 1)[0]
+
+    def log(self, partition: TopicPartition) -> PartitionLog:
+        """A partition's log, to compact it or to delete from it."""
+        logs = self._topics.get(partition.topic, [])
+        if partition.partition >= len(logs):
+            raise UnknownTopicOrPartitionError(f"{partition.topic}/{partition.partition}")
+        return logs[partition.partition]
+
+    def fail_next(
+        self,
+        step: str,
+        error: Exception | None = None,
+        *,
+        lost_ack: bool = False,
+        times: int = 1,
+        after: int = 0,
+    ) -> None:
+        """Order a fault, see `Fault`."""
+        self._faults.order(Fault(step, error or lost_connection(), lost_ack, times, after))
+
+    def time_out_transaction(self, transactional_id: str) -> None:
+        """What the coordinator does with a transaction that is open for too long: abort it and fence its producer."""
+        if transactional_id in self._open:
+            self._epochs[transactional_id] += 1
+            self._end(transactional_id, Fate.ABORTED)
+
+    # What producers, readers and sources are made of
+
+    async def perform(self, step: str, act: Callable[[], T]) -> T:
+        """One request: others run while it is on its way, and again while its answer is."""
+        await asyncio.sleep(0)
+        fault = self._faults.take(step)
+        if fault is not None and not fault.lost_ack:
+            raise fault.error
+        result = act()
+        if step in SIDE_EFFECTS:
+            self.on_effect(step)
+        await asyncio.sleep(0)
+        if fault is not None:
+            raise fault.error
+        return result
+
+    def claim(self, transactional_id: str) -> int:
+        """Fence the older producers of an id; the epoch of the new one."""
+        epoch = self._epochs[transactional_id] = self._epochs.get(transactional_id, 0) + 1
+        self._end(transactional_id, Fate.ABORTED)
+        return epoch
+
+    def write(
+        self, transactional_id: str, epoch: int, batches: Sequence[tuple[TopicPartition, Sequence[Content], int]]
+    ) -> dict[TopicPartition, int]:
+        """Append batches, each with its size in bytes, in the transaction. A refused one does not stop the others."""
+        self._check_epoch(transactional_id, epoch)
+        transaction = self._open.setdefault(transactional_id, Transaction(transactional_id))
+        bases: dict[TopicPartition, int] = {}
+        refused: Exception | None = None
+        for partition, contents, size in batches:
+            try:
+                log = self.log(partition)
+            except UnknownTopicOrPartitionError as error:
+                refused = error
+                continue
+            if size > log.record_bytes_max:
+                refused = MessageSizeTooLargeError(f"{size} bytes for {partition.topic}")
+                continue
+            bases[partition] = log.append(contents, self.clock.epoch_ms(), transaction)
+        if refused is not None:
+            raise refused
+        return bases
+
+    def end(self, transactional_id: str, epoch: int, fate: Fate) -> None:
+        """Commit or abort the open transaction."""
+        self._check_epoch(transactional_id, epoch)
+        self._end(transactional_id, fate)
+
+    def _end(self, transactional_id: str, fate: Fate) -> None:
+        transaction = self._open.pop(transactional_id, None)
+        if transaction is not None:
+            transaction.end(fate)
+
+    def _check_epoch(self, transactional_id: str, epoch: int) -> None:
+        if self._epochs[transactional_id] != epoch:
+            raise ProducerFenced
