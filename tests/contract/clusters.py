@@ -1,0 +1,120 @@
+"""The clusters that the contract is held against: the one in memory, and a real Kafka."""
+
+from __future__ import annotations
+
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+from app.runtime.kafka.admin import delete_topics, ensure_topics
+from app.runtime.kafka.cluster import KafkaCluster
+from app.runtime.ports import Cluster, Header, LogChunk, Record, RecordBatch, TopicPartition, TransactionalProducer
+from app.runtime.simulated import SimulatedCluster
+from app.runtime.topics import Topic
+
+Content = tuple[bytes | None, bytes | None, Sequence[Header]]
+
+
+class TestedCluster(ABC):
+    """A cluster, and what the contract needs besides the port. Names are given a suffix: tests share the broker."""
+
+    __test__ = False
+    cluster: Cluster
+
+    def __init__(self) -> None:
+        self._suffix = uuid.uuid4().hex[:8]
+
+    def name(self, name: str) -> str:
+        """A topic or transactional id that no other test has."""
+        return f"{name}.{self._suffix}"
+
+    async def make_topic(self, name: str, partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
+        """Make a topic; its full name."""
+        topic = Topic(self.name(name), dict(config or {}), partitions)
+        await self._make(topic)
+        return topic.name
+
+    @abstractmethod
+    async def _make(self, topic: Topic) -> None: ...
+
+    @abstractmethod
+    async def delete_topic(self, topic: str) -> None:
+        """Delete a topic by its full name."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let everything go."""
+
+    async def started(self, transactional_id: str) -> TransactionalProducer:
+        """A started producer."""
+        producer = self.cluster.producer(self.name(transactional_id))
+        await producer.start()
+        return producer
+
+    async def read(self, *partitions: TopicPartition) -> list[LogChunk]:
+        """Everything that is settled."""
+        async with self.cluster.reader() as reader:
+            bounds = await reader.bounds(partitions)
+            begins = {partition: bound.begin for partition, bound in bounds.items()}
+            ends = {partition: bound.end for partition, bound in bounds.items()}
+            return [chunk async for chunk in reader.read(begins, ends)]
+
+    async def records(self, partition: TopicPartition) -> list[Record]:
+        """The settled records of one partition."""
+        return [record for chunk in await self.read(partition) for record in chunk.records]
+
+    async def values(self, partition: TopicPartition) -> list[bytes | None]:
+        """The values of the settled records of one partition."""
+        return [record.value for record in await self.records(partition)]
+
+    async def end(self, partition: TopicPartition) -> int:
+        """The settled end."""
+        async with self.cluster.reader() as reader:
+            return (await reader.bounds([partition]))[partition].end
+
+
+class InMemory(TestedCluster):
+    """The simulated cluster."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cluster = self._simulated = SimulatedCluster()
+
+    async def _make(self, topic: Topic) -> None:
+        self._simulated.create_topics([topic])
+
+    async def delete_topic(self, topic: str) -> None:
+        """Delete a topic."""
+        self._simulated.delete_topic(topic)
+
+    async def close(self) -> None:
+        """Nothing to let go."""
+
+
+class OnKafka(TestedCluster):
+    """A real Kafka. A topic that does not exist is waited for as long as a request: not for long here."""
+
+    def __init__(self, brokers: str) -> None:
+        super().__init__()
+        self._brokers = brokers
+        self.cluster = self._kafka = KafkaCluster(brokers, request_timeout_ms=1_000)
+
+    async def _make(self, topic: Topic) -> None:
+        await ensure_topics(self._brokers, [topic], 1, 1)
+
+    async def delete_topic(self, topic: str) -> None:
+        """Delete a topic."""
+        await delete_topics(self._brokers, [topic])
+
+    async def close(self) -> None:
+        """Close the cluster's own connection."""
+        await self._kafka.close()
+
+
+def filled(producer: TransactionalProducer, *contents: Content | bytes) -> RecordBatch:
+    """A batch of `contents`, of which those that are bytes are values without a key."""
+    batch = producer.new_batch()
+    for content in contents:
+        key, value, headers = (None, content, ()) if isinstance(content, bytes) else content
+        assert batch.append(key, value, headers)
+    return batch
