@@ -1,0 +1,120 @@
+"""`fleet demo`: starts a fleet, drives orders through it, recounts, and says whether everything is as it must be."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import click
+from rich.console import Console
+
+from app.kernel.errors import FleetError
+from app.local.fleet import LocalFleet, Plan
+from app.runtime.settings import Settings, load_settings
+from app.runtime.topics import Topics
+from loadtest.customers import population
+from loadtest.drive import drive, run_name
+from loadtest.recount import recount
+from loadtest.report import Report
+from loadtest.schedule import ORDERS_MAX, Due, schedule
+from loadtest.terminal import Ticker
+
+DIRECTORY = Path(".fleet")
+INTERRUPTED = 130
+
+
+@click.command()
+@click.option("--orders", default=500, show_default=True, type=click.IntRange(1, ORDERS_MAX))
+@click.option(
+    "--rate", default=50.0, show_default=True, type=click.FloatRange(0.1, 20_000), help="Orders begun a second."
+)
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 16), help="Workers of the role all.")
+@click.option("--split", is_flag=True, help="One worker per role, instead of workers that do everything.")
+@click.option("--seed", default=1, show_default=True)
+@click.option("--port", default=29092, show_default=True, help="Kafka's port; the one after it is taken as well.")
+@click.option("--web-port", default=6066, show_default=True, help="The first worker's port; others follow.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures there.")
+def main(
+    *, orders: int, rate: float, workers: int, split: bool, seed: int, port: int, web_port: int, json_file: Path | None
+) -> None:
+    """Start Kafka and workers, send whole order lives through them, recount the log, compare it with the view.
+
+    With FLEET_BROKERS set, that Kafka is used and none started.
+    """
+    console = Console()
+    plan = Plan(split, workers, port, web_port, os.environ.get("FLEET_BROKERS"))
+    try:
+        settings = load_settings()
+        with _fleet(plan, console) as fleet:
+            due = schedule(list(population(run_name(), orders, seed)), rate)
+            report = _run(fleet, settings, orders, due, console)
+    except (FleetError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        console.print("Interrupted: everything that was started is stopped.")
+        sys.exit(INTERRUPTED)
+    report.show(console)
+    if json_file is not None:
+        json_file.write_text(json.dumps(report.as_json(), indent=1))
+    sys.exit(0 if report.ok else 1)
+
+
+@contextmanager
+def _fleet(plan: Plan, console: Console) -> Iterator[LocalFleet]:
+    """A running fleet, stopped at the end: unless it ran before, then it is used as it is."""
+    known = LocalFleet.known(DIRECTORY)
+    if known is not None and known.running:
+        console.print("A fleet runs here already: using it, with its own options.")
+        yield known
+        return
+    signal.signal(signal.SIGTERM, _interrupt)
+    fleet = LocalFleet(DIRECTORY, plan)
+    try:
+        fleet.up(with_parent=True, say=lambda text: console.print(text, highlight=False))
+        yield fleet
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave anything behind
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        console.print("Stopping …")
+        fleet.down()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _run(fleet: LocalFleet, settings: Settings, orders: int, due: Sequence[Due], console: Console) -> Report:
+    settings = settings.model_copy(update={"brokers": fleet.brokers})
+    urls = [worker.url for worker in fleet.workers]
+    console.print(f"Driving {orders:,} orders, {len(due):,} commands in {due[-1].at_s:.0f} s …", highlight=False)
+    before = _cpu_seconds(fleet)
+    with Ticker(console) as ticker:
+        driven = asyncio.run(drive(due, settings, urls, "kafka", ticker))
+    after = _cpu_seconds(fleet)
+    cpu = {role: (after[role] - before[role]) / driven.seconds * 100 for role in after}
+    console.print("Recounting the event log and comparing it with the view …")
+    events = Topics(settings.topic_prefix).events("orders")
+    found = asyncio.run(recount(fleet.brokers, events, settings.partitions, urls))
+    return Report(orders, driven, found, cpu)
+
+
+def _cpu_seconds(fleet: LocalFleet) -> dict[str, float]:
+    """CPU time so far, by role; Kafka's where it is ours."""
+    seconds: dict[str, float] = {}
+    for worker in fleet.workers:
+        seconds[worker.role] = seconds.get(worker.role, 0.0) + worker.cpu_seconds()
+    if fleet.kafka is not None:
+        seconds["kafka"] = fleet.kafka.cpu_seconds()
+    return seconds
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Watches the outcomes topic: when did each command's outcome come, and was it the expected one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import TopicPartition
+
+from loadtest.customers import Step
+from loadtest.latencies import Latencies
+
+MISMATCHES_SHOWN = 20
+
+
+class Waiting:
+    """The commands that were sent and what has come back. `seen` counts outcomes by command id: each must come once."""
+
+    def __init__(self) -> None:
+        self.latencies = Latencies()
+        self.mismatches: list[str] = []
+        self.rejected: dict[str, int] = {}
+        self.outcomes = 0
+        self._open: dict[str, tuple[Step, float]] = {}
+        self._answered: set[str] = set()
+        self.all_answered = asyncio.Event()
+        self.all_answered.set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def sent(self, step: Step, intended: float) -> None:
+        """Note a command; repeats wait for nothing of their own."""
+        if not step.repeat:
+            self._open[step.command_id] = step, intended
+            self.all_answered.clear()
+
+    def answered(self, command_id: str, reason: str | None, version: int) -> None:
+        """Note an outcome."""
+        if command_id in self._answered:
+            self.mismatch(f"{command_id} has a second outcome")
+            return
+        if command_id not in self._open:
+            return  # another run's
+        step, intended = self._open.pop(command_id)
+        self._answered.add(command_id)
+        self.latencies.add(time.perf_counter() - intended)
+        self.outcomes += 1
+        if reason is not None:
+            self.rejected[reason] = self.rejected.get(reason, 0) + 1
+        if (reason, version) != (step.rejected, step.version):
+            self.mismatch(
+                f"{command_id}: {reason or 'accepted'} at version {version}, "
+                f"not {step.rejected or 'accepted'} at {step.version}"
+            )
+        if not self._open:
+            self.all_answered.set()
+
+    def mismatch(self, text: str) -> None:
+        """Note that something is not as it must be."""
+        self.mismatches.append(text)
+
+    def unanswered(self) -> list[str]:
+        """Command ids without an outcome."""
+        return sorted(self._open)
+
+
+class OutcomeReader:
+    """Reads the outcomes topic from its present end on, settled records only, without a group."""
+
+    def __init__(self, brokers: str, topic: str, waiting: Waiting) -> None:
+        self._topic = topic
+        self._waiting = waiting
+        self._consumer: Any = AIOKafkaConsumer(
+            bootstrap_servers=brokers,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="latest",
+            fetch_max_wait_ms=100,
+        )
+
+    async def start(self, partitions: int) -> None:
+        """Stand at the end of the topic."""
+        await self._consumer.start()
+        assigned = [TopicPartition(self._topic, number) for number in range(partitions)]
+        self._consumer.assign(assigned)
+        await self._consumer.seek_to_end(*assigned)
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        while True:
+            fetched = await self._consumer.getmany(timeout_ms=500)
+            for records in fetched.values():
+                for record in records:
+                    outcome = json.loads(record.value)["data"]
+                    rejected = outcome.get("rejected")
+                    self._waiting.answered(
+                        outcome["command_id"], rejected["reason"] if rejected else None, outcome["version"]
+                    )
+
+    async def stop(self) -> None:
+        """Let the connection go."""
+        await self._consumer.stop()

@@ -1,0 +1,111 @@
+"""The end of a run: a table for people, a JSON object for programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from loadtest.drive import Driven
+from loadtest.recount import Recount
+
+EXAMPLES = 10
+
+
+@dataclass(frozen=True)
+class Report:
+    """One run: what was driven, what the recount found, what it cost. CPU is in percent of one core, by role."""
+
+    orders: int
+    driven: Driven
+    recount: Recount | None = None
+    cpu: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def events(self) -> int:
+        """Events in the log, of this run and earlier ones on the same data."""
+        return sum(self.recount.events.values()) if self.recount else 0
+
+    @property
+    def mismatches(self) -> int:
+        """Everything that is not as it must be."""
+        return len(self.driven.mismatches) + (self.recount.mismatch_count if self.recount else 0)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is missing, doubled or wrong."""
+        return self.mismatches == 0 and self.driven.outcomes > 0
+
+    @property
+    def events_per_s(self) -> float:
+        """Events of this run by its seconds: every accepted command is one event."""
+        accepted = self.driven.outcomes - sum(self.driven.rejected.values())
+        return accepted / self.driven.seconds if self.driven.seconds else 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        recount = self.recount or Recount()
+        return {
+            "ok": self.ok,
+            "orders": self.orders,
+            "commands": self.driven.commands,
+            "outcomes": self.driven.outcomes,
+            "events": self.events,
+            "events_by_type": dict(sorted(recount.events.items())),
+            "orders_by_status": dict(sorted(recount.statuses.items())),
+            "rejected": self.driven.rejected,
+            "seconds": round(self.driven.seconds, 3),
+            "events_per_s": round(self.events_per_s, 1),
+            "outcome_ms": self.driven.outcome_latencies.summary(),
+            "latency_ms": self.driven.view_latencies.summary(),
+            "cpu": {role: round(percent, 1) for role, percent in self.cpu.items()},
+            "sent_late_max_ms": round(self.driven.late_max_s * 1000, 1),
+            "mismatches": self.mismatches,
+            "examples": [*self.driven.mismatches, *recount.examples][:EXAMPLES],
+        }
+
+    def show(self, console: Console) -> None:
+        """For people."""
+        table = Table(show_header=False, title="What came of it", title_justify="left")
+        table.add_column(style="bold")
+        table.add_column()
+        for name, value in self._lines():
+            table.add_row(name, value)
+        console.print(table)
+        for example in self.as_json()["examples"]:
+            console.print(f"  mismatch: {example}", markup=False)
+        if self.recount is None:
+            return
+        verdict = "the read model equals the recount of the event log" if self.ok else "MISMATCHES: see above"
+        console.print(f"{'OK' if self.ok else 'FAILED'}: {verdict}", style="bold green" if self.ok else "bold red")
+
+    def _lines(self) -> list[tuple[str, str]]:
+        driven, recount = self.driven, self.recount
+        lines = [
+            ("orders", f"{self.orders:,}"),
+            ("commands", f"{driven.commands:,} in {driven.seconds:.1f} s, {driven.outcomes:,} outcomes"),
+            ("rejected", _counts(driven.rejected)),
+            ("events/s", f"{self.events_per_s:,.1f}"),
+            ("command → outcome", _latency(driven.outcome_latencies.summary())),
+            ("command → visible in the view", _latency(driven.view_latencies.summary())),
+            ("sent late, at most", f"{driven.late_max_s * 1000:.0f} ms"),
+        ]
+        if recount is not None:
+            lines.insert(3, ("events in the log", f"{self.events:,}: {_counts(recount.events)}"))
+            lines.insert(4, ("orders in the log", f"{recount.orders:,}: {_counts(recount.statuses)}"))
+            lines.append(("mismatches", str(self.mismatches)))
+        if self.cpu:
+            lines.append(("CPU, % of a core", ", ".join(f"{role} {percent:.0f}" for role, percent in self.cpu.items())))
+        return lines
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {number:,}" for name, number in sorted(counts.items())) or "none"
+
+
+def _latency(summary: dict[str, float | None]) -> str:
+    if summary["p50"] is None:
+        return "not measured"
+    return ", ".join(f"{name} {value:.1f} ms" for name, value in summary.items() if value is not None)

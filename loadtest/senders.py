@@ -1,0 +1,123 @@
+"""How commands get to the fleet: straight onto the commands topic, or over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import aiohttp
+import msgspec
+from aiokafka import AIOKafkaProducer
+
+from app.domain.order import ORDER
+from app.kernel import Envelope
+from app.runtime.codec import Codec, utc_now
+from app.runtime.topics import partition_of
+from loadtest.customers import Step
+from loadtest.outcomes import Waiting
+
+TRIES = 30
+RETRY_S = 0.2
+HTTP_TIMEOUT_S = 15.0
+SOURCE = "/eventfleet/loadtest"
+
+_json = msgspec.json.Encoder(decimal_format="string")
+
+
+class KafkaSender:
+    """Produces commands, as another service of the company would. Outcomes come by the outcomes topic."""
+
+    def __init__(self, brokers: str, topic: str, partitions: int, waiting: Waiting) -> None:
+        self._topic, self._partitions, self._waiting = topic, partitions, waiting
+        self._codec = Codec(ORDER.commands)
+        self._producer: Any = AIOKafkaProducer(bootstrap_servers=brokers, enable_idempotence=True, linger_ms=0)
+
+    async def start(self) -> None:
+        """Connect."""
+        await self._producer.start()
+
+    async def send(self, step: Step, intended: float) -> None:
+        """Hand the command to the producer, which keeps the order of sending."""
+        self._waiting.sent(step, intended)
+        envelope = Envelope(step.command_id, step.order_id, utc_now(), step.command, step.expected_version)
+        await self._producer.send(
+            self._topic,
+            self._codec.encode(envelope, SOURCE),
+            key=step.order_id.encode(),
+            partition=partition_of(step.order_id, self._partitions),
+        )
+
+    async def stop(self) -> None:
+        """Wait for what was sent, and disconnect."""
+        await self._producer.stop()
+
+
+class HttpSender:
+    """Posts commands to any of the workers; a 503 is tried again, with the same command id."""
+
+    def __init__(self, urls: Sequence[str], waiting: Waiting) -> None:
+        self._urls, self._waiting = list(urls), waiting
+        self._session: aiohttp.ClientSession | None = None
+        self._tails: dict[str, asyncio.Task[None]] = {}
+
+    async def start(self) -> None:
+        """Open the connections."""
+        timeout = aiohttp.ClientTimeout(total=HTTP_TIMEOUT_S)
+        self._session = aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=512))
+
+    async def send(self, step: Step, intended: float) -> None:
+        """Begin to post, once the order's command before this one is answered."""
+        self._waiting.sent(step, intended)
+        before = self._tails.get(step.order_id)
+        task = asyncio.create_task(self._after(before, step))
+        self._tails[step.order_id] = task
+        task.add_done_callback(lambda done: self._forget(step.order_id, done))
+
+    def _forget(self, order_id: str, done: asyncio.Task[None]) -> None:
+        if self._tails.get(order_id) is done:
+            del self._tails[order_id]
+        if not done.cancelled() and done.exception() is not None:
+            self._waiting.mismatch(f"{order_id}: {done.exception()!r}")
+
+    async def _after(self, before: asyncio.Task[None] | None, step: Step) -> None:
+        if before is not None:
+            await asyncio.wait([before])
+        for _ in range(TRIES):
+            if await self._post(step):
+                return
+            await asyncio.sleep(RETRY_S)
+        self._waiting.mismatch(f"{step.command_id}: no worker answered it in {TRIES} tries")
+
+    async def _post(self, step: Step) -> bool:
+        if self._session is None:
+            raise RuntimeError("start the sender first")
+        url = f"{random.choice(self._urls)}/commands/{type(step.command).__name__}"
+        if step.expected_version is not None:
+            url += f"?expected_version={step.expected_version}"
+        headers = {"Idempotency-Key": step.command_id, "Content-Type": "application/json"}
+        try:
+            async with self._session.post(url, data=_json.encode(step.command), headers=headers) as answer:
+                body = await answer.json(content_type=None)
+                if answer.status in (202, 503):
+                    return False
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return False
+        if not step.repeat:
+            reason = body.get("reason", f"status {answer.status}") if answer.status >= 400 else None
+            self._waiting.answered(step.command_id, reason, body.get("version", -1))
+        return True
+
+    async def stop(self) -> None:
+        """Wait for what is under way, and disconnect."""
+        if self._tails:
+            await asyncio.wait(list(self._tails.values()), timeout=HTTP_TIMEOUT_S)
+        if self._session is not None:
+            await self._session.close()
+
+
+def now() -> float:
+    """The clock of all latencies, in seconds."""
+    return time.perf_counter()
