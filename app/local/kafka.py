@@ -11,7 +11,7 @@ from typing import Literal
 from app.local.errors import LocalFleetError
 from app.local.jars import check_space, java, kafka_jars
 from app.local.ports import check_free
-from app.local.processes import cpu_seconds, die_with_parent, pid_in, rss_bytes, stop, wait_until
+from app.local.processes import cpu_seconds, is_running, pid_in, rss_bytes, spawn, stop, wait_until
 
 Profile = Literal["light", "full"]
 """`light` starts fast and stays small, for development and tests; `full` lets the JVM optimise, for benchmarks."""
@@ -94,19 +94,11 @@ class LocalKafka:
         jars = kafka_jars(self._lib)
         self._write_settings()
         self._format(jars)
-        with self.log_file.open("ab") as out:
-            process = subprocess.Popen(
-                [*self._command(jars), "kafka.Kafka", self._mark],
-                stdout=out,
-                stderr=out,
-                stdin=subprocess.DEVNULL,
-                cwd=self.directory,
-                start_new_session=True,
-                preexec_fn=die_with_parent if with_parent else None,  # noqa: PLW1509 - one prctl call
-            )
-        self._pid_file.write_text(str(process.pid))
-        answered = wait_until(lambda: process.poll() is not None or self._answers(), START_TIMEOUT_S)
-        if process.poll() is not None or not answered:
+        command = [*self._command(jars), "kafka.Kafka", self._mark]
+        pid = spawn(command, self.log_file, with_parent=with_parent, cwd=self.directory)
+        self._pid_file.write_text(str(pid))
+        wait_until(lambda: self._answers() or not is_running(pid, self._mark), START_TIMEOUT_S)
+        if not is_running(pid, self._mark) or not self._answers():
             self.stop()
             raise LocalFleetError(f"Kafka did not start: {self._last_error()} (see {self.log_file})")
 

@@ -2,24 +2,52 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 POLL_S = 0.05
 PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent() -> None:
-    """For `preexec_fn`, on Linux: the child gets SIGTERM when its parent dies, however that dies."""
+def _die_with_parent() -> None:
+    """On Linux the child gets SIGTERM when its parent dies, however that dies."""
     try:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     except (OSError, AttributeError):
         return
+
+
+_children: dict[int, subprocess.Popen[bytes]] = {}
+"""Those that this very process has started: they must be reaped."""
+
+
+def spawn(
+    command: Sequence[str],
+    log_file: Path,
+    *,
+    with_parent: bool,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> int:
+    """Start a process in a session of its own, so that Ctrl-C is ours to handle; its pid."""
+    with log_file.open("ab") as out:
+        process = subprocess.Popen(
+            command,
+            stdout=out,
+            stderr=out,
+            stdin=subprocess.DEVNULL,
+            env=env,
+            cwd=cwd,
+            start_new_session=True,
+            preexec_fn=_die_with_parent if with_parent else None,  # noqa: PLW1509 - one prctl call
+        )
+    _children[process.pid] = process
+    return process.pid
 
 
 def is_running(pid: int, mark: str) -> bool:
@@ -52,8 +80,8 @@ def stop(pid: int, mark: str, *, timeout_s: float) -> bool:
 
 
 def _alive(pid: int, mark: str) -> bool:
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)  # reap it, where it is our child
+    if (child := _children.get(pid)) is not None and child.poll() is not None:
+        del _children[pid]
     return is_running(pid, mark)
 
 

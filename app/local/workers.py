@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -15,7 +14,7 @@ from typing import Any
 
 from app.local.errors import LocalFleetError
 from app.local.ports import check_free
-from app.local.processes import cpu_seconds, die_with_parent, pid_in, rss_bytes, stop
+from app.local.processes import cpu_seconds, pid_in, rss_bytes, spawn, stop
 
 STOP_TIMEOUT_S = 15.0
 PROBE_TIMEOUT_S = 2.0
@@ -64,17 +63,9 @@ class LocalWorker:
         check_free(self.web_port)
         for parent in (self.log_file.parent, self._pid_file.parent, self.data_dir):
             parent.mkdir(parents=True, exist_ok=True)
-        with self.log_file.open("ab") as out:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "faust", "-A", self.application, "worker", "-l", "info"],
-                stdout=out,
-                stderr=out,
-                stdin=subprocess.DEVNULL,
-                env=self._environment(),
-                start_new_session=True,
-                preexec_fn=die_with_parent if with_parent else None,  # noqa: PLW1509 - one prctl call
-            )
-        self._pid_file.write_text(str(process.pid))
+        command = [sys.executable, "-m", "faust", "-A", self.application, "worker", "-l", "info"]
+        pid = spawn(command, self.log_file, with_parent=with_parent, env=self._environment())
+        self._pid_file.write_text(str(pid))
 
     def _environment(self) -> dict[str, str]:
         return {

@@ -55,10 +55,16 @@ class KafkaReader:
 
     async def _close(self) -> None:
         consumer, self._consumer = self._consumer, None
-        if consumer is not None:
+        if consumer is None:
+            return
+        # In a task of its own: aiokafka awaits tasks that it has cancelled, and so can end as if we were cancelled.
+        stop = asyncio.create_task(consumer.stop())
+        await asyncio.wait({stop}, timeout=self._connection.close_timeout_s)
+        if not stop.done() or stop.cancelled() or stop.exception() is not None:
+            stop.cancel()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._connection.close_timeout_s):
-                    await consumer.stop()
+                    await consumer._client.close()
 
     async def bounds(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, LogBounds]:
         """The first offset and the settled end of each partition, as their leaders see them now."""
