@@ -51,21 +51,20 @@ class TestedCluster(ABC):
         await producer.start()
         return producer
 
-    async def read(self, *partitions: TopicPartition) -> list[LogChunk]:
-        """Everything that is settled."""
+    async def read(self, ends: Mapping[TopicPartition, int]) -> list[LogChunk]:
+        """Everything up to `ends`. Waits for it: a commit is acknowledged before readers see it."""
         async with self.cluster.reader() as reader:
-            bounds = await reader.bounds(partitions)
-            begins = {partition: bound.begin for partition, bound in bounds.items()}
-            ends = {partition: bound.end for partition, bound in bounds.items()}
-            return [chunk async for chunk in reader.read(begins, ends)]
+            return [chunk async for chunk in reader.read(dict.fromkeys(ends, 0), ends)]
 
-    async def records(self, partition: TopicPartition) -> list[Record]:
-        """The settled records of one partition."""
-        return [record for chunk in await self.read(partition) for record in chunk.records]
+    async def records(self, partition: TopicPartition, end: int) -> list[Record]:
+        """The settled records of one partition, up to `end`."""
+        chunks = await self.read({partition: end})
+        assert not chunks or chunks[-1].position == end
+        return [record for chunk in chunks for record in chunk.records]
 
-    async def values(self, partition: TopicPartition) -> list[bytes | None]:
-        """The values of the settled records of one partition."""
-        return [record.value for record in await self.records(partition)]
+    async def values(self, partition: TopicPartition, end: int) -> list[bytes | None]:
+        """The values of the settled records of one partition, up to `end`."""
+        return [record.value for record in await self.records(partition, end)]
 
     async def end(self, partition: TopicPartition) -> int:
         """The settled end."""
@@ -76,9 +75,9 @@ class TestedCluster(ABC):
 class InMemory(TestedCluster):
     """The simulated cluster."""
 
-    def __init__(self) -> None:
+    def __init__(self, marks_after_requests: int) -> None:
         super().__init__()
-        self.cluster = self._simulated = SimulatedCluster()
+        self.cluster = self._simulated = SimulatedCluster(marks_after_requests=marks_after_requests)
 
     async def _make(self, topic: Topic) -> None:
         self._simulated.create_topics([topic])

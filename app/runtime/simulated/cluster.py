@@ -28,6 +28,9 @@ class SimulatedCluster:
     `on_effect` is called with the name of every side effect, once it is done and before its caller learns of it:
     "start", "produce", "commit", "abort", "seek". A hook that raises is a crash between two effects. `fail_next` orders
     faults, at those steps and at "bounds", "read" and "topic_ids".
+
+    A real coordinator acknowledges a commit or an abort before the partitions have its mark: for some milliseconds an
+    end that is asked for lies before records that are committed. `marks_after_requests` makes it as many requests.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class SimulatedCluster:
         on_effect: Callable[[str], None] = lambda name: None,
         batch_bytes_max: int = BATCH_BYTES_MAX,
         chunk_records_max: int = 1_000,
+        marks_after_requests: int = 0,
     ) -> None:
         self.clock = clock or SimulatedClock()
         self.on_effect = on_effect
@@ -48,6 +52,8 @@ class SimulatedCluster:
         self._topics_made = 0
         self._epochs: dict[str, int] = {}
         self._open: dict[str, Transaction] = {}
+        self._marks_after_requests = marks_after_requests
+        self._unmarked: dict[Transaction, int] = {}
 
     # The port
 
@@ -83,7 +89,7 @@ class SimulatedCluster:
     def delete_topic(self, name: str) -> None:
         """Delete a topic with all its records, whoever is writing there."""
         for log in self._topics.pop(name):
-            for transaction in self._open.values():
+            for transaction in (*self._open.values(), *self._unmarked):
                 if log in transaction.logs:
                     transaction.logs.remove(log)
         del self._topic_ids[name]
@@ -132,6 +138,7 @@ class SimulatedCluster:
     async def perform(self, step: str, act: Callable[[], T]) -> T:
         """One request: others run while it is on its way, and again while its answer is."""
         await asyncio.sleep(0)
+        self._mark_those_due()
         fault = self._faults.take(step)
         if fault is not None and not fault.lost_ack:
             raise fault.error
@@ -147,26 +154,24 @@ class SimulatedCluster:
         """Fence the older producers of an id; the epoch of the new one."""
         epoch = self._epochs[transactional_id] = self._epochs.get(transactional_id, 0) + 1
         self._end(transactional_id, Fate.ABORTED)
+        self._mark_all_of(transactional_id)
         return epoch
 
     def write(
         self, transactional_id: str, epoch: int, batches: Sequence[tuple[TopicPartition, Sequence[Content], int]]
     ) -> dict[TopicPartition, int]:
-        """Append batches, each with its size in bytes, in the transaction. A refused one does not stop the others."""
+        """Append batches, each with its size in bytes, in the transaction. One too large does not stop the others."""
         self._check_epoch(transactional_id, epoch)
+        self._mark_all_of(transactional_id)
         transaction = self._open.setdefault(transactional_id, Transaction(transactional_id))
+        logs = [self.log(partition) for partition, _, _ in batches]
         bases: dict[TopicPartition, int] = {}
         refused: Exception | None = None
-        for partition, contents, size in batches:
-            try:
-                log = self.log(partition)
-            except UnknownTopicOrPartitionError as error:
-                refused = error
-                continue
+        for log, (partition, contents, size) in zip(logs, batches, strict=True):
             if size > log.record_bytes_max:
                 refused = MessageSizeTooLargeError(f"{size} bytes for {partition.topic}")
-                continue
-            bases[partition] = log.append(contents, self.clock.epoch_ms(), transaction)
+            else:
+                bases[partition] = log.append(contents, self.clock.epoch_ms(), transaction)
         if refused is not None:
             raise refused
         return bases
@@ -179,7 +184,27 @@ class SimulatedCluster:
     def _end(self, transactional_id: str, fate: Fate) -> None:
         transaction = self._open.pop(transactional_id, None)
         if transaction is not None:
-            transaction.end(fate)
+            transaction.fate = fate
+            self._unmarked[transaction] = self._marks_after_requests
+            if not self._marks_after_requests:
+                self._mark(transaction)
+
+    def _mark_those_due(self) -> None:
+        for transaction in list(self._unmarked):
+            self._unmarked[transaction] -= 1
+            if self._unmarked[transaction] <= 0:
+                self._mark(transaction)
+
+    def _mark_all_of(self, transactional_id: str) -> None:
+        """The coordinator lets nobody go on under an id before the marks of its last transaction are written."""
+        for transaction in list(self._unmarked):
+            if transaction.transactional_id == transactional_id:
+                self._mark(transaction)
+
+    def _mark(self, transaction: Transaction) -> None:
+        del self._unmarked[transaction]
+        for log in transaction.logs:
+            log.mark(transaction)
 
     def _check_epoch(self, transactional_id: str, epoch: int) -> None:
         if self._epochs[transactional_id] != epoch:

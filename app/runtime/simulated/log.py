@@ -40,12 +40,6 @@ class Transaction:
     fate: Fate = Fate.OPEN
     logs: list[PartitionLog] = field(default_factory=list)
 
-    def end(self, fate: Fate) -> None:
-        """Commit or abort: a mark is written to every partition, and takes an offset there."""
-        self.fate = fate
-        for log in self.logs:
-            log.mark(self)
-
 
 @dataclass(slots=True)
 class _Entry:

@@ -1,0 +1,125 @@
+"""With a broker that hangs, every step ends by its deadline, and nothing of a closed producer is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import pytest
+from aiokafka.errors import KafkaError
+
+from app.kernel.errors import RetryablePipelineError
+from app.local.kafka import LocalKafka
+from app.runtime.kafka.admin import ensure_topics
+from app.runtime.kafka.cluster import KafkaCluster
+from app.runtime.ports import TopicPartition, TransactionalProducer
+from app.runtime.topics import Topic
+
+OUTAGE = (KafkaError, OSError, RetryablePipelineError)
+NOBODY = "127.0.0.1:1"
+"""A port that nothing listens on."""
+
+
+@pytest.fixture
+async def cluster(kafka: LocalKafka) -> AsyncIterator[KafkaCluster]:
+    cluster = KafkaCluster(
+        kafka.brokers,
+        transaction_timeout_ms=1_500,
+        request_timeout_ms=500,
+        start_timeout_s=1.5,
+        stall_timeout_s=1.5,
+        close_timeout_s=1.0,
+    )
+    yield cluster
+    await cluster.close()
+
+
+@pytest.fixture
+async def log(kafka: LocalKafka) -> TopicPartition:
+    topic = f"outage.{uuid.uuid4().hex[:8]}"
+    await ensure_topics(kafka.brokers, [Topic(topic)], 1, 1)
+    return TopicPartition(topic, 0)
+
+
+@contextmanager
+def hung(kafka: LocalKafka) -> Iterator[None]:
+    pid = kafka.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+async def produce(producer: TransactionalProducer, log: TopicPartition) -> None:
+    batch = producer.new_batch()
+    assert batch.append(b"key", b"value")
+    await producer.produce({log: batch})
+
+
+async def close_at_once(producer: TransactionalProducer) -> None:
+    """Closing is quick, and no task of the producer lives on."""
+    started_s = time.monotonic()
+    await producer.close()
+    assert time.monotonic() - started_s < 2
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.parametrize("step", ["produce", "commit", "abort"])
+async def test_every_step_of_a_transaction_has_a_deadline(
+    kafka: LocalKafka, cluster: KafkaCluster, log: TopicPartition, step: str
+) -> None:
+    producer = cluster.producer(f"{log.topic}.p")
+    await producer.start()
+    await produce(producer, log)
+    with hung(kafka):
+        with pytest.raises(OUTAGE):
+            await {"produce": lambda: produce(producer, log), "commit": producer.commit, "abort": producer.abort}[
+                step
+            ]()
+        await close_at_once(producer)
+
+
+async def test_a_start_against_a_hung_broker_has_a_deadline(kafka: LocalKafka, cluster: KafkaCluster) -> None:
+    producer = cluster.producer("never")
+    with hung(kafka):
+        with pytest.raises(OUTAGE):
+            await producer.start()
+        await close_at_once(producer)
+
+
+async def test_a_start_without_a_broker_has_a_deadline() -> None:
+    producer = KafkaCluster(NOBODY).producer("never")
+    with pytest.raises(OUTAGE):
+        await producer.start()
+    await close_at_once(producer)
+
+
+async def test_a_reader_without_progress_gives_up(
+    kafka: LocalKafka, cluster: KafkaCluster, log: TopicPartition
+) -> None:
+    producer = cluster.producer(f"{log.topic}.p")
+    await producer.start()
+    await produce(producer, log)
+    await producer.commit()
+    await producer.close()
+    async with cluster.reader() as reader:
+        bounds = await reader.bounds([log])
+        with pytest.raises(RetryablePipelineError, match=log.topic), hung(kafka):
+            async for _ in reader.read({log: 0}, {log: bounds[log].end + 10}):
+                pass
+
+
+async def test_topic_ids_are_answered_again_after_an_outage(
+    kafka: LocalKafka, cluster: KafkaCluster, log: TopicPartition
+) -> None:
+    before = await cluster.topic_ids([log.topic])
+    with hung(kafka), pytest.raises(OUTAGE):
+        await cluster.topic_ids([log.topic])
+    assert await cluster.topic_ids([log.topic]) == before
