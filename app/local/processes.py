@@ -52,12 +52,12 @@ def spawn(
 
 def is_running(pid: int, mark: str) -> bool:
     """Whether `pid` runs and is ours: `mark` stands in its command line. A recycled pid is somebody else's."""
+    if (child := _children.get(pid)) is not None:
+        return child.poll() is None
     try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        status = Path(f"/proc/{pid}/status").read_text()
+        return mark.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
-    return mark.encode() in command and "\nState:\tZ" not in status
 
 
 def pid_in(file: Path, mark: str) -> int | None:
@@ -72,17 +72,20 @@ def pid_in(file: Path, mark: str) -> int | None:
 def stop(pid: int, mark: str, *, timeout_s: float) -> bool:
     """SIGTERM, and SIGKILL past the time-out. Whether it went by itself."""
     _signal(pid, signal.SIGTERM)
-    if wait_until(lambda: not _alive(pid, mark), timeout_s):
+    if wait_until(lambda: not _is_there(pid, mark), timeout_s):
         return True
-    _signal(pid, signal.SIGKILL)
-    wait_until(lambda: not _alive(pid, mark), timeout_s)
+    if is_running(pid, mark):
+        _signal(pid, signal.SIGKILL)
+    wait_until(lambda: not _is_there(pid, mark), timeout_s)
     return False
 
 
-def _alive(pid: int, mark: str) -> bool:
-    if (child := _children.get(pid)) is not None and child.poll() is not None:
-        del _children[pid]
-    return is_running(pid, mark)
+def _is_there(pid: int, mark: str) -> bool:
+    """Whether anything of it is left. A process that was killed has no command line, but its threads may still hold
+    its ports for a moment."""
+    if pid in _children:
+        return is_running(pid, mark)
+    return bool(list(Path(f"/proc/{pid}/task").glob("*/fd/*"))) or is_running(pid, mark)
 
 
 def _signal(pid: int, number: int) -> None:
