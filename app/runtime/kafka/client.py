@@ -24,10 +24,19 @@ REQUEST_BYTES_MAX = 1 << 20
 class TrackedSender(Sender):
     """A sender that knows the tasks it has started: some of them retry without an end while no broker answers."""
 
+    requests: set[asyncio.Task[Any]]
+
+    @classmethod
+    def in_place_of(cls, sender: Sender) -> TrackedSender:
+        """The same sender, not yet started, tracked."""
+        tracked = cls.__new__(cls)
+        vars(tracked).update(vars(sender), requests=set())
+        return tracked
+
     def tasks_under_way(self) -> set[asyncio.Task[Any]]:
         """The requests that wait for an answer or a retry, and the task that starts them."""
-        main = {self._sender_task} if self._sender_task is not None else set()
-        return {task for task in self.__dict__.setdefault("requests", set()) | main if not task.done()}
+        started = self.requests | ({self._sender_task} if self._sender_task is not None else set())
+        return {task for task in started if not task.done()}
 
     def _maybe_do_transactional_request(self) -> asyncio.Task[Any] | None:
         task: asyncio.Task[Any] | None = super()._maybe_do_transactional_request()
@@ -42,9 +51,8 @@ class TrackedSender(Sender):
         await super()._send_produce_req(node_id, batches)
 
     def _remember(self, task: asyncio.Task[Any]) -> None:
-        requests: set[asyncio.Task[Any]] = self.__dict__.setdefault("requests", set())
-        requests.add(task)
-        task.add_done_callback(requests.discard)
+        self.requests.add(task)
+        task.add_done_callback(self.requests.discard)
 
 
 class TransactionalClient(AIOKafkaProducer):
@@ -60,9 +68,7 @@ class TransactionalClient(AIOKafkaProducer):
             max_request_size=REQUEST_BYTES_MAX,
             **connection.client_options,
         )
-        self._tracked = TrackedSender.__new__(TrackedSender)
-        vars(self._tracked).update(vars(self._sender))
-        self._sender = self._tracked
+        self._sender = self._tracked = TrackedSender.in_place_of(self._sender)
 
     @property
     def dead(self) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Unpack
 
-from app.runtime.kafka.connection import Connection
+from app.runtime.kafka.connection import Connection, Timeouts
 from app.runtime.kafka.producer import KafkaProducer
 from app.runtime.kafka.reader import KafkaReader
 from app.runtime.kafka.topic_ids import TopicIds
@@ -13,10 +13,10 @@ from app.runtime.ports import LogReader, TransactionalProducer
 
 
 class KafkaCluster:
-    """The brokers at `brokers` ("host:port,…"). `options` are the other fields of `Connection`."""
+    """The brokers at `brokers` ("host:port,…"). `timeouts` are those fields of `Connection`."""
 
-    def __init__(self, brokers: str, **options: Any) -> None:
-        self.connection = Connection(brokers, **options)
+    def __init__(self, brokers: str, **timeouts: Unpack[Timeouts]) -> None:
+        self.connection = Connection(brokers, **timeouts)
         self._topic_ids = TopicIds(self.connection)
 
     def producer(self, transactional_id: str) -> TransactionalProducer:

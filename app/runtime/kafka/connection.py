@@ -6,7 +6,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
+
+
+class Timeouts(TypedDict, total=False):
+    """The fields of `Connection` that may be set, to pass them on."""
+
+    transaction_timeout_ms: int
+    request_timeout_ms: int
+    retry_backoff_ms: int
+    metadata_max_age_ms: int
+    start_timeout_s: float
+    stall_timeout_s: float
+    close_timeout_s: float
 
 
 @dataclass(frozen=True)
@@ -26,7 +38,7 @@ class Connection:
     """Deadline of a producer's start: finding the coordinator and ending the older owner's transaction."""
     stall_timeout_s: float = 20.0
     """Deadline of a reader for its next progress."""
-    close_timeout_s: float = 2.0
+    close_timeout_s: float = 1.5
 
     @property
     def transaction_timeout_s(self) -> float:
