@@ -79,6 +79,11 @@ class MemoryStores:
         store.is_open = True
         return store
 
+    def crash(self) -> None:
+        """Let go of every store without closing it, as a killed process does."""
+        for store in self._stores.values():
+            store.is_open = False
+
     def lose(self) -> None:
         """Forget everything, as a lost disk does."""
         self._stores.clear()

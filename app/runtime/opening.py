@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.kernel.errors import RetryablePipelineError
@@ -69,8 +69,8 @@ class Opening:
         for shard in shards:
             shard.log_id = ids[self._log_of(shard).topic]
         logged = [shard for shard in shards if shard.agent.logged]
-        await self._fence(producer, logged)
-        await self._restore(shards)
+        fenced = await self._fence(producer, logged)
+        await self._restore(shards, fenced)
         foreign = {found for shard in logged for found in shard.foreign_fences(self._rules.transactional_id)}
         if foreign:
             await self._adopt(producer, logged, foreign)
@@ -96,16 +96,21 @@ class Opening:
 
     async def _fence(
         self, producer: TransactionalProducer, shards: Sequence[Shard], forget: Iterable[str] = ()
-    ) -> None:
-        """Commit our fence row, and tombstones for the fences of ids that were adopted, to every changelog."""
+    ) -> dict[TopicPartition, int]:
+        """Commit our fence row, and tombstones for the fences of ids that were adopted, to every changelog.
+
+        The offset behind that row in each: a restore must come so far, whatever end it is told.
+        """
         outbox = Outbox(producer.new_batch)
         rows: list[tuple[bytes, bytes | None]] = [(FENCE_PREFIX + self._rules.transactional_id.encode(), b"1")]
         rows += [(FENCE_PREFIX + gone.encode(), None) for gone in forget]
         for shard in shards:
             outbox.add_rows(self._log_of(shard), rows)
-        if outbox:
-            await outbox.produce(producer)
-            await producer.commit()
+        if not outbox:
+            return {}
+        ends = await outbox.produce(producer)
+        await producer.commit()
+        return ends
 
     async def _adopt(self, producer: TransactionalProducer, shards: Sequence[Shard], foreign: set[str]) -> None:
         """Take over state that another role or bucket owned: fence those ids, look again, delete their rows."""
@@ -116,17 +121,23 @@ class Opening:
                 await other.start()
             finally:
                 await other.close()
-        await self._fence(producer, shards, sorted(foreign))
-        await self._restore(shards)
+        fenced = await self._fence(producer, shards, sorted(foreign))
+        await self._restore(shards, fenced)
         self.adopted = foreign
 
     # Restoring
 
-    async def _restore(self, shards: Sequence[Shard]) -> None:
+    async def _restore(self, shards: Sequence[Shard], fenced: Mapping[TopicPartition, int]) -> None:
+        """Read every log to its end, and at least to the end of our own fence record.
+
+        The broker answers a commit a moment before the record is settled in every partition: an end that is asked for
+        at once may lie before it, as may the end that a deposed leader tells. The reader waits for what is not there.
+        """
         by_log = {self._log_of(shard): shard for shard in shards if shard.agent.logged}
         by_source = {self._log_of(shard): shard for shard in shards if not shard.agent.logged}
         async with self._cluster.reader() as reader:
-            bounds = await reader.bounds([*by_log, *by_source])
+            told = await reader.bounds([*by_log, *by_source])
+            bounds = {log: LogBounds(at.begin, max(at.end, fenced.get(log, 0))) for log, at in told.items()}
             starts = {log: self._start(shard, bounds[log]) for log, shard in (by_log | by_source).items()}
             await self._replay(reader, starts, bounds, by_log, self._write_rows)
             await self._replay(reader, starts, bounds, by_source, self._fold_source)

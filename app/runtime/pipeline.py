@@ -193,9 +193,9 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - the pipeline's edge: one way out of every error
             await self._recover(error)
 
-    async def _until_closing(self, opening: Coroutine[Any, Any, None]) -> None:
-        """Run the opening, but give it up at once when the pipeline is closed meanwhile."""
-        task = asyncio.create_task(opening)
+    async def _until_closing(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run the work, but give it up at once when the pipeline is closed meanwhile."""
+        task = asyncio.create_task(work)
         closing = asyncio.create_task(self._closing.wait())
         try:
             await asyncio.wait({task, closing}, return_when=asyncio.FIRST_COMPLETED)
@@ -352,8 +352,7 @@ class Pipeline:
         self._drop_inbox()
         await self._release()
         pause = min(0.1 * 2 ** min(self._failures - 1, 20), self._world.settings.backoff_max)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._closing.wait(), pause)
+        await self._until_closing(self._world.clock.sleep(pause))
 
     def _drop_inbox(self) -> None:
         waiting, self._inbox = self._inbox, []
