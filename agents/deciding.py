@@ -14,8 +14,9 @@ from app.runtime.codec import COMMAND_ID_CHARS_MAX, Codec
 from app.runtime.ports import Record
 from app.runtime.topics import Topics, partition_of
 from app.runtime.unit import UnitOfWork
+from tables.event_store import EventWriter
 from tables.outcomes import OUTCOMES
-from tables.snapshots import Snapshot, snapshots_of
+from tables.snapshots import Snapshot
 
 S = TypeVar("S")
 
@@ -39,8 +40,8 @@ def deciding(
         sources=(topics.commands(aggregate.category),),
         decode=decider.decode,
         fold=decider.fold,
-        tables=(decider.snapshots, OUTCOMES),
-        ahead=decider.snapshots,
+        tables=(decider.writer.snapshots, OUTCOMES),
+        ahead=decider.writer.snapshots,
         emits=(topics.events(aggregate.category), topics.outcomes(aggregate.category)),
         help=f"{aggregate.category}.commands → decide → {aggregate.category}.events, {aggregate.category}.outcomes",
     )
@@ -50,13 +51,11 @@ class _Decider(Generic[S]):
     def __init__(
         self, aggregate: Aggregate[S, Any, Any], topics: Topics, partitions: int, outcome_retention: timedelta
     ) -> None:
-        self.snapshots = snapshots_of(aggregate)
         self._aggregate = aggregate
         self._commands = Codec(aggregate.commands, id_chars_max=COMMAND_ID_CHARS_MAX)
-        self._events = Codec(aggregate.events)
-        self._events_topic = topics.events(aggregate.category)
         self._outcomes_topic = topics.outcomes(aggregate.category)
         self._source = f"/eventfleet/{aggregate.category}"
+        self.writer = EventWriter(aggregate, topics.events(aggregate.category), self._source)
         self._partitions = partitions
         self._sweep = _Sweep(outcome_retention)
 
@@ -77,37 +76,22 @@ class _Decider(Generic[S]):
         command_key = command.id.encode()
         if unit.get(OUTCOMES, command_key) is not None:
             return
-        key = command.stream_id.encode()
-        snapshot = unit.get(self.snapshots, key) or Snapshot(0, self._aggregate.initial)
+        snapshot = self.writer.snapshot(unit, command.stream_id)
         decision = self._decide(snapshot, command)
         if isinstance(decision, Rejected):
             outcome = self._outcome(command, snapshot.version, (), decision)
         else:
-            outcome = self._append(unit, key, snapshot, command, decision)
+            ids = self.writer.append(unit, decision, command, expected_version=snapshot.version)
+            outcome = self._outcome(command, snapshot.version + len(ids), tuple(ids), None)
         unit.put(OUTCOMES, command_key, outcome)
-        unit.emit(self._outcomes_topic, key, self._events.encode_outcome(outcome, self._source))
+        value = self._commands.encode_outcome(outcome, self._source)
+        unit.emit(self._outcomes_topic, command.stream_id.encode(), value)
         self._sweep.after(unit, command.time)
 
     def _decide(self, snapshot: Snapshot[S], command: Envelope[Any]) -> Sequence[Event] | Rejected:
         if command.version is not None and command.version != snapshot.version:
             return version_conflict(command.version, snapshot.version)
         return self._aggregate.decide(snapshot.state, command.message)
-
-    def _append(
-        self, unit: UnitOfWork, key: bytes, snapshot: Snapshot[S], command: Envelope[Any], events: Sequence[Event]
-    ) -> Outcome:
-        version, state = snapshot.version, snapshot.state
-        ids: list[str] = []
-        correlation_id = command.correlation_id or command.id
-        for number, event in enumerate(events):
-            version += 1
-            state = self._aggregate.evolve(state, event)
-            ids.append(f"{command.id}.{number}")
-            recorded = Envelope(ids[-1], command.stream_id, command.time, event, version, correlation_id, command.id)
-            unit.emit(self._events_topic, key, self._events.encode(recorded, self._source))
-        if ids:
-            unit.put(self.snapshots, key, Snapshot(version, state))
-        return self._outcome(command, version, tuple(ids), None)
 
     def _outcome(
         self, command: Envelope[Any], version: int, events: tuple[str, ...], rejected: Rejected | None

@@ -1,18 +1,20 @@
-"""The event store: the events topic is the store, this index finds a stream's events in it by version."""
+"""The event store: the events topic is the store, an index finds a stream's events in it by version.
+
+Writing is `EventWriter`'s, inside the transaction of a deciding agent. Reading is `EventStore`'s.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from app.kernel import Aggregate, Envelope
-from app.kernel.errors import FleetError
+from app.kernel import Aggregate, Envelope, Event
+from app.kernel.errors import AppendRefused, FleetError
 from app.runtime.codec import Codec
 from app.runtime.ports import PartitionStore
 from app.runtime.table import Table
-from tables.snapshots import Snapshot, snapshots_of
-
-S = TypeVar("S")
+from app.runtime.unit import UnitOfWork
+from tables.snapshots import Snapshot, keep_newer, snapshots_of
 
 HISTORY: Table[bytes] = Table("history", bytes)
 PAGE_EVENTS = 500
@@ -34,8 +36,42 @@ def stream_key(stream_id: str) -> bytes:
     return len(raw).to_bytes(2, "big") + raw
 
 
+class EventWriter:
+    """Appends to one category's streams: events on their way to the topic, and the snapshot that follows from them."""
+
+    def __init__(self, aggregate: Aggregate[Any, Any, Any], topic: str, source: str) -> None:
+        self.snapshots = snapshots_of(aggregate)
+        self._aggregate = aggregate
+        self._topic = topic
+        self._source = source
+        self._codec = Codec(aggregate.events)
+
+    def snapshot(self, unit: UnitOfWork, stream_id: str) -> Snapshot[Any]:
+        """The stream's state at its newest version; version 0 where there is no such stream yet."""
+        return unit.get(self.snapshots, stream_id.encode()) or Snapshot(0, self._aggregate.initial)
+
+    def append(
+        self, unit: UnitOfWork, events: Sequence[Event], command: Envelope[Any], *, expected_version: int
+    ) -> list[str]:
+        """Append what `command` led to; the events' ids. `AppendRefused` where the stream is at another version."""
+        snapshot = self.snapshot(unit, command.stream_id)
+        if snapshot.version != expected_version:
+            raise AppendRefused(command.stream_id, expected_version, snapshot.version)
+        version, state, ids = snapshot.version, snapshot.state, []
+        key, correlation_id = command.stream_id.encode(), command.correlation_id or command.id
+        for number, event in enumerate(events):
+            version += 1
+            state = self._aggregate.evolve(state, event)
+            ids.append(f"{command.id}.{number}")
+            recorded = Envelope(ids[-1], command.stream_id, command.time, event, version, correlation_id, command.id)
+            unit.emit(self._topic, key, self._codec.encode(recorded, self._source))
+        if ids:
+            keep_newer(unit, self.snapshots, key, Snapshot(version, state))
+        return ids
+
+
 class EventStore:
-    """Reads one category's streams in one partition. Appending is the deciding agent's, inside its transaction."""
+    """Reads one category's streams in one partition."""
 
     def __init__(self, aggregate: Aggregate[Any, Any, Any], index: PartitionStore, codec: Codec) -> None:
         self._aggregate = aggregate

@@ -8,6 +8,7 @@ import msgspec
 
 from app.kernel import Aggregate
 from app.runtime.table import Table
+from app.runtime.unit import UnitOfWork
 
 S = TypeVar("S")
 
@@ -22,3 +23,10 @@ class Snapshot(msgspec.Struct, Generic[S], frozen=True):
 def snapshots_of(aggregate: Aggregate[S, Any, Any]) -> Table[Snapshot[S]]:
     """The table of one kind of aggregate's snapshots."""
     return Table("snapshots", Snapshot[aggregate.state_type])  # type: ignore[name-defined]
+
+
+def keep_newer(unit: UnitOfWork, table: Table[Snapshot[S]], key: bytes, snapshot: Snapshot[S]) -> None:
+    """Put the snapshot, unless the one that is there is as new or newer."""
+    before = unit.get(table, key)
+    if before is None or before.version < snapshot.version:
+        unit.put(table, key, snapshot)
