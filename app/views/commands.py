@@ -25,6 +25,7 @@ from app.views.served import ServedAggregate
 from tables.outcomes import OUTCOMES
 
 SOURCE = "/eventfleet/http"
+SEND_TIMEOUT_S_MIN = 1.0
 
 
 class CommandViews:
@@ -91,7 +92,7 @@ class CommandViews:
     async def _send(self, served: ServedAggregate, shard: Shard, envelope: Envelope[Any]) -> None:
         settings = self._places.app.fleet_settings
         if self._sender is None:
-            self._sender = RecordSender(settings.brokers, timeout_s=settings.request_timeout)
+            self._sender = RecordSender(settings.brokers, timeout_s=max(self._wait_s, SEND_TIMEOUT_S_MIN))
         topic = self._places.app.fleet_topics.commands(served.aggregate.category)
         value = self._codec.encode(envelope, SOURCE)
         try:

@@ -7,8 +7,9 @@ does per message, and that nothing is acknowledged or committed here: positions 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from typing import Any, NamedTuple, cast
 
 import faust
@@ -21,7 +22,10 @@ from app.runtime.batch import Batch
 from app.runtime.faust_shell.pacing import Pacing
 from app.runtime.ports import TopicPartition
 
+log = logging.getLogger(__name__)
+
 IDLE_POLL_S = 1.0
+STOP_PART_TIMEOUT_S = 2.0
 FETCH_WAIT_MS = 100
 """How long the broker may hold an empty fetch. Faust hard-codes 1,500, which a rebalance then has to wait for."""
 
@@ -67,6 +71,22 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
         consumer.seek = seek_and_remember
         return consumer
+
+    async def on_thread_stop(self) -> None:
+        """Stop aiokafka's consumer, part by part, each with a deadline.
+
+        Faust waits for all of it without one, and in an outage aiokafka's fetcher ends with a cancellation of its own
+        making: it would take this thread with it, and the worker would wait for ever.
+        """
+        consumer: Any = self._consumer
+        self._consumer = None
+        await super().on_thread_stop()
+        if consumer is not None:
+            consumer._closed = True
+            parts = (consumer._coordinator, consumer._fetcher, consumer._client)
+            for part in parts:
+                if part is not None:
+                    await _finish(part.close(), STOP_PART_TIMEOUT_S)
 
     async def _fetch_records(
         self, consumer: Any, active_partitions: Any, timeout: float | None = None, max_records: int | None = None
@@ -149,6 +169,16 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
                 delivered = self._chain.get(partition, state._position)
                 found[TopicPartition(*partition)] = Reach(state.highwater, state._position, delivered)
         return found
+
+
+async def _finish(work: Coroutine[Any, Any, None], timeout_s: float) -> None:
+    task = asyncio.create_task(work)
+    _, late = await asyncio.wait({task}, timeout=timeout_s)
+    if late:
+        task.cancel()
+        await asyncio.wait({task}, timeout=timeout_s)
+    elif not task.cancelled() and task.exception() is not None:
+        log.info("stopping the consumer: %r", task.exception())
 
 
 def _assignment_of(consumer: Any) -> Any:
