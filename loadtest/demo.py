@@ -51,10 +51,10 @@ def main(
     console = Console()
     plan = Plan(split, workers, port, web_port, os.environ.get("FLEET_BROKERS"))
     try:
-        settings = load_settings()
+        settings, run = load_settings(), run_name()
         with _fleet(plan, console) as fleet:
-            due = schedule(list(population(run_name(), orders, seed)), rate)
-            report = _run(fleet, settings, orders, due, console)
+            due = schedule(list(population(run, orders, seed)), rate)
+            report = _run(fleet, settings, run, due, console)
     except (FleetError, OSError) as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
@@ -91,9 +91,10 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _run(fleet: LocalFleet, settings: Settings, orders: int, due: Sequence[Due], console: Console) -> Report:
+def _run(fleet: LocalFleet, settings: Settings, run: str, due: Sequence[Due], console: Console) -> Report:
     settings = settings.model_copy(update={"brokers": fleet.brokers})
     urls = [worker.url for worker in fleet.workers]
+    orders = len({one.step.order_id for one in due})
     console.print(f"Driving {orders:,} orders, {len(due):,} commands in {due[-1].at_s:.0f} s …", highlight=False)
     before = _cpu_seconds(fleet)
     with Ticker(console) as ticker:
@@ -102,7 +103,7 @@ def _run(fleet: LocalFleet, settings: Settings, orders: int, due: Sequence[Due],
     cpu = {role: (after[role] - before[role]) / driven.seconds * 100 for role in after}
     console.print("Recounting the event log and comparing it with the view …")
     events = Topics(settings.topic_prefix).events("orders")
-    found = asyncio.run(recount(fleet.brokers, events, settings.partitions, urls))
+    found = asyncio.run(recount(fleet.brokers, events, settings.partitions, urls, run=run))
     return Report(orders, driven, found, cpu)
 
 

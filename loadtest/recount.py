@@ -40,8 +40,13 @@ COMPARED = ("version", "status", "total", "customer_id", "customer_name", "items
 
 @dataclass
 class Recount:
-    """What the log says, and what is wrong with it or with the view."""
+    """What the log says, and what is wrong with it or with the view.
 
+    `events`, `statuses` and `orders` are those of one run (orders whose ids begin with its name); `log_events` counts
+    all. Checked is everything.
+    """
+
+    log_events: int = 0
     events: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
     orders: int = 0
@@ -56,22 +61,25 @@ class Recount:
             self.examples.append(text)
 
 
-def count(values: Iterable[tuple[int, bytes]]) -> Recount:
+def count(values: Iterable[tuple[int, bytes]], run: str = "") -> Recount:
     """Recount events, given as (partition, record value) in log order."""
     recount = Recount()
     ids: set[str] = set()
     homes: dict[str, int] = {}
     for partition, value in values:
         event = json.loads(value)
-        recount.events[event["type"]] += 1
+        recount.log_events += 1
+        if event["subject"].startswith(run):
+            recount.events[event["type"]] += 1
         if event["id"] in ids:
             recount.mismatch(f"event id {event['id']} stands twice in the log")
         ids.add(event["id"])
         if homes.setdefault(event["subject"], partition) != partition:
             recount.mismatch(f"{event['subject']} has events in two partitions")
         _apply(recount, event)
-    recount.orders = len(recount.rows)
-    recount.statuses.update(row["status"] for row in recount.rows.values())
+    of_run = [row for order_id, row in recount.rows.items() if order_id.startswith(run)]
+    recount.orders = len(of_run)
+    recount.statuses.update(row["status"] for row in of_run)
     return recount
 
 
@@ -149,8 +157,8 @@ async def read_view(urls: Sequence[str]) -> dict[str, dict[str, Any]]:
     return rows
 
 
-async def recount(brokers: str, topic: str, partitions: int, urls: Sequence[str]) -> Recount:
+async def recount(brokers: str, topic: str, partitions: int, urls: Sequence[str], *, run: str = "") -> Recount:
     """Recount the log, and compare the view with it."""
-    found = count(await read_log(brokers, topic, partitions))
+    found = count(await read_log(brokers, topic, partitions), run)
     compare(found, await read_view(urls))
     return found

@@ -25,7 +25,7 @@ class Report:
 
     @property
     def events(self) -> int:
-        """Events in the log, of this run and earlier ones on the same data."""
+        """Events of this run in the log."""
         return sum(self.recount.events.values()) if self.recount else 0
 
     @property
@@ -53,6 +53,7 @@ class Report:
             "commands": self.driven.commands,
             "outcomes": self.driven.outcomes,
             "events": self.events,
+            "log_events": recount.log_events,
             "events_by_type": dict(sorted(recount.events.items())),
             "orders_by_status": dict(sorted(recount.statuses.items())),
             "rejected": self.driven.rejected,
@@ -93,8 +94,9 @@ class Report:
             ("sent late, at most", f"{driven.late_max_s * 1000:.0f} ms"),
         ]
         if recount is not None:
-            lines.insert(3, ("events in the log", f"{self.events:,}: {_counts(recount.events)}"))
-            lines.insert(4, ("orders in the log", f"{recount.orders:,}: {_counts(recount.statuses)}"))
+            lines.insert(3, ("events", f"{self.events:,}: {_counts(recount.events)}"))
+            lines.insert(4, ("orders by status", f"{recount.orders:,}: {_counts(recount.statuses)}"))
+            lines.append(("recounted", f"{recount.log_events:,} events, {len(recount.rows):,} orders in the log"))
             lines.append(("mismatches", str(self.mismatches)))
         if self.cpu:
             lines.append(("CPU, % of a core", ", ".join(f"{role} {percent:.0f}" for role, percent in self.cpu.items())))

@@ -15,7 +15,7 @@ from app.catalogue import CATALOGUE
 from app.kernel.errors import FleetError
 from app.local.fleet import LocalFleet, Plan
 from app.runtime.kafka.admin import ensure_topics
-from app.runtime.settings import load_settings
+from app.runtime.settings import describe_settings, load_settings
 
 DIRECTORY = Path(".fleet")
 PASS_ON = {"ignore_unknown_options": True, "help_option_names": []}
@@ -81,11 +81,24 @@ def status() -> None:
 @cli.command()
 def topics() -> None:
     """Make the fleet's topics on the Kafka that FLEET_BROKERS names. Does nothing where they are there."""
-    settings = load_settings()
-    made = asyncio.run(
-        ensure_topics(settings.brokers, CATALOGUE.topics(settings), settings.partitions, settings.replication)
-    )
+    s = load_settings()
+    made = asyncio.run(ensure_topics(s.brokers, CATALOGUE.topics(s), s.partitions, s.replication))
     click.echo("\n".join(f"made {name}" for name in made) or "every topic is there")
+
+
+@cli.command()
+@click.option("--markdown", is_flag=True, help="As a table in Markdown.")
+def settings(markdown: bool) -> None:
+    """List every setting, its default and its meaning."""
+    if markdown:
+        click.echo("| Variable | Default | Meaning |\n|---|---|---|")
+        for one in describe_settings():
+            click.echo(f"| `{one.variable}` | {one.default} | {one.meaning} |")
+        return
+    table = Table("variable", "default", "meaning")
+    for one in describe_settings():
+        table.add_row(*one)
+    Console().print(table)
 
 
 @cli.command(context_settings=PASS_ON)

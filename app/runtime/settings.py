@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, NamedTuple
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,7 +17,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 class Settings(BaseSettings):
     """One worker's settings. Times are in seconds where the name does not say milliseconds, sizes in bytes."""
 
-    model_config = SettingsConfigDict(env_prefix="FLEET_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="FLEET_", extra="ignore", frozen=True, use_attribute_docstrings=True)
 
     brokers: str = "127.0.0.1:29092"
     """Kafka bootstrap servers, host:port, separated by commas."""
@@ -42,31 +42,43 @@ class Settings(BaseSettings):
     """Topics, separated by commas, whose records were deleted before they were handled, to go on without them."""
 
     web_host: str = "127.0.0.1"
+    """Address that the views listen on."""
     web_port: int = Field(default=6066, ge=0, le=65535)
+    """Port that the views listen on."""
     web_url: str = ""
     """How other workers reach this one; by default made of web_host and web_port."""
     outcome_wait_ms: int = Field(default=5_000, ge=0, le=60_000)
     """How long a command over HTTP waits for its outcome before 202 is answered."""
 
     session_timeout: float = Field(default=6.0, ge=1.0, le=300.0)
+    """A worker that is not heard of for so long loses its buckets to others."""
     heartbeat_interval: float = Field(default=1.0, ge=0.1, le=60.0)
+    """How often a worker tells the group that it lives: at most a third of the session time-out."""
     request_timeout: float = Field(default=10.0, ge=1.0, le=300.0)
+    """Deadline of the consumer's requests: not below the session time-out, or a rebalance would break it."""
     static_membership: bool = True
     """Whether a restart within the session time-out keeps its buckets without a rebalance."""
     leave_on_stop: bool = True
     """Whether a worker that stops hands its buckets over at once, or keeps them for its restart until the time-out."""
     transaction_timeout_ms: int = Field(default=15_000, ge=1_000, le=900_000)
+    """The broker aborts a transaction that is open for longer, so that a hung worker does not hold up readers."""
     open_timeout: float = Field(default=300.0, ge=1.0)
     """Deadline of opening a pipeline, restore included; then it is tried again."""
     round_timeout: float = Field(default=30.0, ge=1.0)
+    """Deadline of one round; then the pipeline starts over."""
     close_timeout: float = Field(default=8.0, ge=0.5)
+    """Deadline of closing all pipelines when the worker stops."""
     backoff_max: float = Field(default=10.0, ge=0.1)
+    """Longest pause before a failed pipeline opens again."""
 
     poll_records_max: int = Field(default=16_000, ge=1, le=1_000_000)
+    """Most records that one fetch hands over, of all partitions together."""
     fetch_partition_bytes_max: int = Field(default=1 << 20, ge=1 << 10)
+    """Most bytes that one fetch takes from one partition."""
     buffered_batches_max: int = Field(default=4, ge=1, le=64)
     """Fetched batches that wait per partition; a full buffer pauses the partition."""
     rounds_per_s_max: float = Field(default=50.0, gt=0)
+    """Most transactions a second and pipeline: rounds, not events, are the cost at a low load."""
     settle_ms: float = Field(default=1.5, ge=0, le=100)
     """How long a round waits for the other partitions of the same fetch, so that they share its transaction."""
     round_records_enough: int = Field(default=4_000, ge=1)
@@ -74,6 +86,7 @@ class Settings(BaseSettings):
     pace_ms: int = Field(default=20, ge=0, le=1_000)
     """How long the broker may hold a fetch back while records flow; 0 switches the pacing off."""
     pace_records_per_s_min: float = Field(default=75.0, ge=0)
+    """Below this rate fetches are answered at once."""
     catch_up_records: int = Field(default=10_000, ge=1)
     """An agent further behind than this reads with a consumer of its own until it is near."""
     group_offsets_interval: float = Field(default=5.0, gt=0)
@@ -88,9 +101,6 @@ class Settings(BaseSettings):
 
     outcome_retention: float = Field(default=7 * 86_400.0, ge=60.0)
     """How long a command's id and outcome are remembered."""
-    snapshot_every: int = Field(default=1, ge=1)
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    bus: Literal["memory", "redis", "kafka"] = "memory"
 
     @field_validator("brokers")
     @classmethod
@@ -136,6 +146,23 @@ class Settings(BaseSettings):
     def transactional_id(self, bucket: int) -> str:
         """The transactional id of one bucket of the role: what fences its older owners."""
         return f"{self.group}-{bucket}"
+
+
+class Described(NamedTuple):
+    """One setting, for people."""
+
+    variable: str
+    default: str
+    meaning: str
+
+
+def describe_settings() -> list[Described]:
+    """Every setting, in the order in which they are declared."""
+    described = []
+    for name, field in Settings.model_fields.items():
+        default = "the host name" if field.default_factory else "" if field.default == "" else str(field.default)
+        described.append(Described(f"FLEET_{name.upper()}", default, " ".join((field.description or "").split())))
+    return described
 
 
 def load_settings() -> Settings:
