@@ -40,9 +40,12 @@ format: $(STAMP) ## let ruff mend what it can
 bench: $(STAMP) ## measure:  make bench ARGS="--peers us,floor --workloads W1 --events 300000 --json b.jsonl"
 	@$(BIN)/python -m bench $(ARGS)
 
-lock: $(STAMP) ## resolve the dependencies anew into requirements.lock
+LOCK := $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
+
+lock: $(STAMP) ## resolve the dependencies anew into requirements.lock and, for the image, requirements-runtime.lock
 	@$(BIN)/python -m pip install -q uv
-	@$(BIN)/uv pip compile -q pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements.lock
+	@$(LOCK) --extra dev -o requirements.lock
+	@$(LOCK) -c requirements.lock -o requirements-runtime.lock
 
 clean: ## remove the virtual environment, the local fleet's data and every cache
 	rm -rf $(VENV) .fleet build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
