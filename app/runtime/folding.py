@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.kernel.errors import RecordTooLarge, UndecodableMessage
+from app.kernel.errors import RetryablePipelineError, UndecodableMessage
 from app.runtime.batch import Batch
+from app.runtime.outbox import check_size
 from app.runtime.ports import Header, Record
 from app.runtime.shard import PARKED_PREFIX, Shard
 from app.runtime.table import Table
@@ -25,8 +26,6 @@ log = logging.getLogger(__name__)
 UNDECODABLE, RAISED, PARKED = "undecodable", "raised", "parked"
 PARKED_ROWS: Table[int] = Table.reserved(PARKED_PREFIX, int)
 CAUSE_BYTES_MAX = 1_000
-RECORD_BYTES_MAX = 900_000
-"""The largest row or derived record: Kafka's default limit of 1 MiB, less room for key, headers and framing."""
 
 Piece = tuple[Batch, int]
 """A batch and the position from which on it is new to the shard."""
@@ -50,6 +49,8 @@ def fold_round(shard: Shard, pieces: Sequence[Piece], dead_letters: str, *, care
     if not shard.parked and not carefully:
         try:
             return _fold_quickly(shard, pieces)
+        except RetryablePipelineError:
+            raise  # the store's fault, not a record's
         except Exception as error:  # noqa: BLE001 - the record by record way below finds and parks the culprit
             log.info("%s/%s folds record by record: %r", shard.agent.name, shard.partition, error)
     return _fold_carefully(shard, pieces, dead_letters)
@@ -125,6 +126,8 @@ def _fold_one(
     try:
         shard.agent.fold(nested, record, message)
         _check_sizes(nested)
+    except RetryablePipelineError:
+        raise
     except Exception as error:
         log.exception("%s cannot handle %s", shard.agent.name, _name_of(message))
         if record.key is not None:
@@ -135,9 +138,10 @@ def _fold_one(
 
 
 def _check_sizes(unit: UnitOfWork) -> None:
-    sizes = [len(row or b"") for _, row in unit.changes()] + [len(record.value or b"") for record in unit.emitted]
-    if max(sizes, default=0) > RECORD_BYTES_MAX:
-        raise RecordTooLarge(f"a row or event of {max(sizes)} bytes; at most {RECORD_BYTES_MAX} are accepted")
+    for key, row in unit.changes():
+        check_size(key, row)
+    for record in unit.emitted:
+        check_size(record.key, record.value)
 
 
 def _headers(agent: str, batch: Batch, record: Record, cause: tuple[str, str]) -> list[Header]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
 from app.kernel.errors import RecordTooLarge
 from app.runtime.ports import Header, RecordBatch, TopicPartition, TransactionalProducer
@@ -10,15 +10,20 @@ from app.runtime.unit import Emitted
 
 Rows = Iterable[tuple[bytes, bytes | None]]
 
+RECORD_BYTES_MAX = 900_000
+"""The largest row or derived record: Kafka's default limit of 1 MiB, less room for headers and framing."""
+
 
 class Outbox:
     """Batches by partition, in as many waves as it takes: every wave holds at most one batch per partition.
 
-    Waves are produced one after the other, so that a partition's records keep their order.
+    Waves are produced one after the other, so that a partition's records keep their order. Records above
+    `RECORD_BYTES_MAX` are refused, but for topics in `large`: dead letters must take whatever a source took.
     """
 
-    def __init__(self, new_batch: Callable[[], RecordBatch]) -> None:
+    def __init__(self, new_batch: Callable[[], RecordBatch], large: Container[str] = ()) -> None:
         self._new_batch = new_batch
+        self._large = large
         self._waves: list[dict[TopicPartition, RecordBatch]] = []
         self._last: dict[TopicPartition, tuple[int, RecordBatch]] = {}
 
@@ -30,6 +35,8 @@ class Outbox:
         batch = self._open(partition)
         append = batch.append
         for key, value in rows:
+            if value is not None and len(value) > RECORD_BYTES_MAX:
+                check_size(key, value)
             if not append(key, value):
                 append = self._next(partition, key, value, ()).append
 
@@ -37,6 +44,8 @@ class Outbox:
         """Add derived records."""
         batches: dict[tuple[str, int], RecordBatch] = {}
         for topic, number, key, value, headers in emitted:
+            if value is not None and len(value) > RECORD_BYTES_MAX and topic not in self._large:
+                check_size(key, value)
             target = (topic, number)
             batch = batches.get(target)
             if batch is None:
@@ -73,6 +82,15 @@ class Outbox:
         if not batch.append(key, value, headers):
             raise _too_large(partition, key, value)
         return batch
+
+
+def check_size(key: bytes | None, value: bytes | None) -> None:
+    """Raise `RecordTooLarge` where no broker with default limits would take the record."""
+    size = len(key or b"") + len(value or b"")
+    if size > RECORD_BYTES_MAX:
+        raise RecordTooLarge(
+            f"a row or event of {size} bytes, key {key!r:.80}: at most {RECORD_BYTES_MAX} are accepted"
+        )
 
 
 def _too_large(partition: TopicPartition, key: bytes | None, value: bytes | None) -> RecordTooLarge:

@@ -84,7 +84,8 @@ def fold_plan(plan: Plan, terms: Terms, new_batch: Callable[[], RecordBatch]) ->
 
 
 def _fold(plan: Plan, terms: Terms, new_batch: Callable[[], RecordBatch], *, carefully: bool) -> FoldedRound:
-    folded = FoldedRound(Outbox(new_batch))
+    large = {terms.topics.dead_letters(shard.agent.name) for shard in plan.pieces}
+    folded = FoldedRound(Outbox(new_batch, large))
     for shard, pieces in plan.pieces.items():
         name = shard.agent.name
         part = fold_round(shard, pieces, terms.topics.dead_letters(name), carefully=carefully)

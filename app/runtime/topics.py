@@ -17,6 +17,8 @@ class Topic:
 
 FOR_EVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 A_WEEK = {"cleanup.policy": "delete", "retention.ms": str(7 * 86_400_000)}
+DEAD = FOR_EVER | {"max.message.bytes": str(3 << 20)}
+"""A record as large as any that a source topic takes must fit in, with its cause beside it."""
 COMPACTED = {"cleanup.policy": "compact", "delete.retention.ms": str(86_400_000), "segment.bytes": str(64 << 20)}
 CHANGELOG_DELETE_RETENTION_S = 86_400.0
 """A local store older than this may have missed a tombstone: it is rebuilt."""
@@ -66,7 +68,7 @@ class Topics:
 
     def of_agent(self, agent: str, *, logged: bool) -> list[Topic]:
         """The topics that one agent owns."""
-        own = [Topic(self.dead_letters(agent), FOR_EVER)]
+        own = [Topic(self.dead_letters(agent), DEAD)]
         return [Topic(self.changelog(agent), COMPACTED), *own] if logged else own
 
 

@@ -18,7 +18,7 @@ from app.views.problems import problems
 from app.views.read_models import ReadModelViews
 from app.views.served import ServedAggregate, ServedReadModel
 
-BODY_BYTES_MAX = 1 << 20
+BODY_BYTES_MAX = 512 << 10
 
 WEB_OPTIONS = {"client_max_size": BODY_BYTES_MAX, "middlewares": [problems]}
 """For Faust's `web_application_options`."""

@@ -9,9 +9,9 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
+from kubernetes_validate.utils import validate
 
 from app.catalogue import ROLES, SPLIT
 from app.runtime.settings import Settings
@@ -55,11 +55,11 @@ def test_kubectl_renders_the_same(directory: Any) -> None:
 def test_every_object_is_valid(objects: list[Object]) -> None:
     for one in objects:
         assert one["apiVersion"] in CORE, "the base uses core APIs only"
-        kubernetes_validate.validate(one, KUBERNETES, strict=True)
+        validate(one, KUBERNETES, strict=True)
 
 
 def test_there_is_a_workload_for_every_split_role(objects: list[Object]) -> None:
-    roles = [_value(pod_of(one)["containers"][0], "FLEET_ROLE") for one in workers(objects)]
+    roles = [str(_value(pod_of(one)["containers"][0], "FLEET_ROLE")) for one in workers(objects)]
     assert sorted(roles) == sorted(SPLIT)
     assert set(roles) <= set(ROLES)
 

@@ -13,7 +13,7 @@ from app.kernel.errors import IllegalTransition, RetryablePipelineError
 from app.runtime.ports import LogBounds, TopicPartition
 from tests.contract.clusters import InMemory, OnKafka, TestedCluster, filled
 
-TOO_LARGE = b"x" * (1 << 20)
+TOO_LARGE = b"x" * (2 << 20)
 
 
 @pytest.fixture(params=["simulated", "simulated, slow marks", "kafka"])

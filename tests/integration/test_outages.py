@@ -53,7 +53,7 @@ async def settled(brokers: str, topic: str, partitions: int) -> list[Record]:
 
 
 async def send(brokers: str, topic: str, partition: int, key: bytes | None, value: bytes | None) -> None:
-    producer: Any = AIOKafkaProducer(bootstrap_servers=brokers)
+    producer: Any = AIOKafkaProducer(bootstrap_servers=brokers, max_request_size=2 << 20)
     await producer.start()
     try:
         await producer.send_and_wait(topic, value, key=key, partition=partition, headers=[("trace", b"7")])
@@ -64,7 +64,14 @@ async def send(brokers: str, topic: str, partition: int, key: bytes | None, valu
 async def test_poison_goes_to_the_dead_letters_whole(fleet: TestedFleet) -> None:
     worker, topics, s = fleet.worker("one"), Topics(fleet.settings.topic_prefix), fleet.settings
     await fleet.up(worker)
-    poison = [b"no json", b"{}", json.dumps({"id": "1", "type": "order.destroy.v1"}).encode(), b"\xff\xfe", None]
+    poison = [
+        b"x" * 1_000_000,
+        b"no json",
+        b"{}",
+        json.dumps({"id": "1", "type": "order.destroy.v1"}).encode(),
+        b"\xff\xfe",
+        None,
+    ]
     partition = partition_of("o1", s.partitions)
     for value in poison:
         await send(s.brokers, topics.commands("orders"), partition, b"o1", value)

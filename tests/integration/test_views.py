@@ -61,7 +61,7 @@ class Client:
         async with asyncio.timeout(10):
             while (answer := await self.create(order_id, worker)).status == 503:  # noqa: ASYNC110 - as clients do
                 await asyncio.sleep(float(answer.headers["Retry-After"]) / 10)
-        assert (answer.status, answer.body["version"]) == (201, 1), answer
+        assert answer.status == 201, answer
 
     async def get(self, path: str, worker: int = 0, **headers: str) -> Answer:
         return await self.ask("GET", path, None, worker, **headers)
@@ -147,7 +147,7 @@ async def test_outcome_is_found_by_command_id(client: Client) -> None:
         ("ConfirmDelivery?expected=1", b'{"order_id": "x"}', 422, "invalid_parameters"),
         ("ConfirmDelivery", b'{"order_id": "nobody"}', 409, "rejected"),
         ("DestroyOrder", b"{}", 404, "unknown_command"),
-        ("ConfirmDelivery", b'{"order_id": "' + b"x" * (1 << 20) + b'"}', 413, "request_entity_too_large"),
+        ("ConfirmDelivery", b'{"order_id": "' + b"x" * (512 << 10) + b'"}', 413, "request_entity_too_large"),
     ],
 )
 async def test_bad_input_is_named(client: Client, command: str, body: bytes, status: int, type_: str) -> None:

@@ -18,7 +18,8 @@ from app.runtime.kafka.connection import Connection
 aiokafka_sender.BACKOFF_OVERRIDE = 0.002
 
 BATCH_BYTES_MAX = 512 << 10
-REQUEST_BYTES_MAX = 1 << 20
+REQUEST_BYTES_MAX = 2 << 20
+"""Room for a dead letter: a whole record of 1 MiB with its cause."""
 
 
 class TrackedSender(Sender):

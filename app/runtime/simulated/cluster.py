@@ -17,7 +17,7 @@ from app.runtime.simulated.reader import SimulatedReader
 from app.runtime.topics import Topic
 
 BATCH_BYTES_MAX = 512 << 10
-RECORD_BYTES_MAX = 1 << 20
+RECORD_BYTES_MAX = 2 << 20
 SIDE_EFFECTS = frozenset({"start", "produce", "commit", "abort", "seek"})
 T = TypeVar("T")
 
