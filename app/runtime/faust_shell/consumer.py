@@ -101,13 +101,24 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             self._pacing.fetched(consumer._fetcher, sum(map(len, fetched.values())), self.thread_loop)
         after = _assignment_of(consumer)
         if after is None or after is not before:
-            return {}  # rebalanced meanwhile: positions before and after cannot be compared; the pipelines seek anew
+            self._rewind(consumer, after, fetched)
+            return {}
         batches = {partition: self._batch(after, partition, records) for partition, records in fetched.items()}
         for partition in after.tps:
             position = after.state_value(partition)._position
             if position is not None:
                 self._left[partition] = position
         return batches
+
+    def _rewind(self, consumer: Any, assignment: Any, fetched: Mapping[Any, list[Any]]) -> None:
+        """A rebalance came during the fetch: the positions before and after it cannot be compared.
+
+        The records may have come before a pipeline's seek, or after it: then nobody would ask for them again. So they
+        are fetched once more; a pipeline that is further already trims them, one that is not sees the gap.
+        """
+        for partition, records in fetched.items():
+            if assignment is not None and records and partition in assignment.tps:
+                consumer.seek(KafkaTopicPartition(partition.topic, partition.partition), records[0].offset)
 
     def _note_foreign_seeks(self, assignment: Any) -> None:
         if assignment is not self._assignment_seen:
