@@ -7,7 +7,6 @@ an older, consistent one, and the changelog's tail brings it up to date.
 from __future__ import annotations
 
 import errno
-import itertools
 import logging
 import os
 import shutil
@@ -138,9 +137,16 @@ def _scan(db: Rdict, prefix: bytes, after: bytes | None, limit: int) -> list[tup
     options = ReadOptions()
     if (end := _end_of(prefix)) is not None:
         options.set_iterate_upper_bound(end)
-    found: Any = db.items(from_key=prefix if after is None else max(prefix, after), read_opt=options)
-    rows = ((key, value) for key, value in found if key not in (after, PROGRESS_KEY))
-    return list(itertools.islice(rows, limit))
+    rows: list[tuple[bytes, bytes]] = []
+    cursor: Any = db.iter(options)
+    cursor.seek(prefix if after is None else max(prefix, after))
+    while len(rows) < limit and cursor.valid():
+        key = cursor.key()
+        if key not in (after, PROGRESS_KEY):
+            rows.append((key, cursor.value()))
+        cursor.next()
+    cursor.status()  # an iterator that meets a damaged block merely ends
+    return rows
 
 
 def _end_of(prefix: bytes) -> bytes | None:
