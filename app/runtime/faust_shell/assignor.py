@@ -37,7 +37,7 @@ def assign_buckets(members: Mapping[str, Member], buckets: int) -> dict[str, lis
     if not order:
         return given
     least, extra = divmod(buckets, len(order))
-    claims = {m: [b for b in members[m].held if 0 <= b < buckets] for m in order}
+    claims = {m: [b for b in dict.fromkeys(members[m].held) if 0 <= b < buckets] for m in order}
     taken: set[int] = set()
     for member in sorted(order, key=lambda m: -len(claims[m])):
         room = least + (1 if extra > 0 else 0)

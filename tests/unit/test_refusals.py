@@ -1,0 +1,141 @@
+"""When a pipeline must not open: each case on a simulated Kafka, each with what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from app.kernel.errors import OpenRefused
+from app.runtime.agent import Agent
+from app.runtime.opening import Opening, OpeningRules
+from app.runtime.ports import Record, TopicPartition, TransactionalProducer
+from app.runtime.shard import Shard
+from app.runtime.simulated import SimulatedClock, SimulatedCluster
+from app.runtime.table import Table
+from app.runtime.topics import Topic, Topics
+from app.runtime.unit import UnitOfWork
+from tables.memory import MemoryStores
+from tests.property.lives import Town
+
+TOPICS = Topics()
+COUNTS: Table[int] = Table("counts", int)
+SOURCE = TopicPartition("in", 0)
+
+
+def count(unit: UnitOfWork, record: Record, _: object) -> None:
+    key = record.key or b""
+    unit.put(COUNTS, key, (unit.get(COUNTS, key) or 0) + 1)
+
+
+COUNTING = Agent("counting", ("in",), lambda record: record.value, count, (COUNTS,))
+
+
+@pytest.fixture
+async def town() -> Town:
+    """A pipeline has folded ten records and was stopped. Its transactional id is that of the role `all`, bucket 0."""
+    made = Town((COUNTING,), [Topic("in"), *TOPICS.of_agent("counting", logged=True)])
+    made.cluster.append(SOURCE, *((b"k", b"v") for _ in range(10)))
+    await made.live()
+    return made
+
+
+async def open_again(
+    town: Town,
+    *,
+    transactional_id: str = "eventfleet-all-0",
+    buckets: int = 1,
+    adopt: frozenset[str] = frozenset(),
+    accept_loss: frozenset[str] = frozenset(),
+    group: Mapping[TopicPartition, int] | None = None,
+) -> Shard:
+    async def group_offset(partition: TopicPartition) -> int | None:
+        return (group or {}).get(partition)
+
+    town.stores.crash()
+    producer: TransactionalProducer = town.cluster.producer(transactional_id)
+    await producer.start()
+    shard = Shard(COUNTING, 0)
+    rules = OpeningRules(transactional_id, buckets, TOPICS, adopt, accept_loss)
+    await Opening(town.cluster, town.stores, SimulatedClock(), rules).open(producer, [shard], group_offset)
+    return shard
+
+
+async def test_it_opens_where_nothing_has_changed(town: Town) -> None:
+    shard = await open_again(town)
+    assert shard.positions == {"in": 10}
+
+
+async def test_a_source_that_was_made_again(town: Town) -> None:
+    remake(town.cluster, "in")
+    with pytest.raises(OpenRefused, match="in was deleted and made again"):
+        await open_again(town)
+
+
+async def test_a_changelog_that_was_made_again(town: Town) -> None:
+    remake(town.cluster, "counting.changelog")
+    with pytest.raises(OpenRefused, match="rows on this disk exist nowhere else"):
+        await open_again(town)
+
+
+async def test_records_that_retention_deleted_before_they_were_handled(town: Town) -> None:
+    town.cluster.append(SOURCE, *((b"k", b"v") for _ in range(10)))
+    town.cluster.log(SOURCE).delete_before(15)
+    with pytest.raises(OpenRefused, match="FLEET_ACCEPT_LOSS=in"):
+        await open_again(town)
+    shard = await open_again(town, accept_loss=frozenset({"in"}))
+    assert shard.positions == {"in": 15}
+
+
+async def test_a_first_start_begins_where_the_source_begins() -> None:
+    fresh = Town((COUNTING,), [Topic("in"), *TOPICS.of_agent("counting", logged=True)])
+    fresh.cluster.append(SOURCE, *((b"k", b"v") for _ in range(10)))
+    fresh.cluster.log(SOURCE).delete_before(4)
+    assert (await open_again(fresh)).positions == {"in": 4}
+
+
+async def test_state_of_another_role(town: Town) -> None:
+    with pytest.raises(OpenRefused, match="FLEET_ADOPT=eventfleet-all-0"):
+        await open_again(town, transactional_id="eventfleet-other-0")
+
+
+async def test_adopted_state_is_taken_over_once_and_the_older_owner_refuses(town: Town) -> None:
+    adopting = frozenset({"eventfleet-all-0"})
+    shard = await open_again(town, transactional_id="eventfleet-other-0", adopt=adopting)
+    assert shard.positions == {"in": 10}
+    assert (await open_again(town, transactional_id="eventfleet-other-0")).positions == {"in": 10}
+    with pytest.raises(OpenRefused, match="FLEET_ADOPT=eventfleet-other-0"):
+        await open_again(town)
+
+
+async def test_another_number_of_buckets(town: Town) -> None:
+    with pytest.raises(OpenRefused, match="FLEET_BUCKETS=1"):
+        await open_again(town, buckets=2)
+
+
+async def test_a_changelog_behind_what_the_group_was_told(town: Town) -> None:
+    assert (await open_again(town, group={SOURCE: 10})).positions == {"in": 10}
+    with pytest.raises(OpenRefused, match="the changelog has lost rows"):
+        await open_again(town, group={SOURCE: 11})
+
+
+async def test_a_source_that_ends_before_the_position(town: Town) -> None:
+    shard = await open_again(town)
+    store = shard.opened()
+    lost = shard.meta({"in": 99}, 1, "eventfleet-all-0")
+    town.cluster.append(TopicPartition("counting.changelog", 0), (b"\x00meta", lost))
+    assert store.progress is not None
+    with pytest.raises(OpenRefused, match="the topic has lost records"):
+        await open_again(town)
+
+
+def remake(cluster: SimulatedCluster, topic: str) -> None:
+    cluster.delete_topic(topic)
+    cluster.create_topics([Topic(topic)], 2)
+
+
+def test_memory_stores_forget() -> None:
+    stores = MemoryStores()
+    stores("a", 0)
+    stores.lose()
+    assert stores("a", 0).progress is None
