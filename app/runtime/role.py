@@ -10,7 +10,7 @@ from typing import Any, cast
 import faust
 from faust.types import TP
 
-from app.kernel.errors import ConfigurationRefused, FleetError
+from app.kernel.errors import ConfigurationRefused
 from app.runtime.agent import Agent
 from app.runtime.batch import Batch
 from app.runtime.directory import Directory
@@ -294,7 +294,3 @@ def check_agents(agents: Sequence[Agent]) -> None:
     names = [agent.name for agent in agents]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigurationRefused(f"agents need names of their own: {', '.join(repeated)}")
-
-
-class NotServedHere(FleetError):
-    """This worker does not hold the partition, or is not ready to serve it."""

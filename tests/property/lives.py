@@ -75,6 +75,7 @@ class Town:
 
     agents: Sequence[Agent]
     topics: Sequence[Topic]
+    settings: Settings = SETTINGS
     cluster: SimulatedCluster = field(
         default_factory=lambda: SimulatedCluster(SimulatedClock(runs=True), marks_after_requests=MARKS_AFTER_REQUESTS)
     )
@@ -122,7 +123,7 @@ class Town:
             source=source,
             group_offset=no_group_offset,
             clock=life.clock,
-            settings=SETTINGS,
+            settings=self.settings,
             topics=TOPICS,
             on_effect=life.effect,
         )
