@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,6 +14,7 @@ from app.runtime.topics import Topics
 from loadtest.latencies import Latencies
 from loadtest.outcomes import OutcomeReader, Waiting
 from loadtest.probes import ViewProbes
+from loadtest.repeats import ask_for_repeats
 from loadtest.schedule import Due
 from loadtest.senders import HttpSender, KafkaSender, now
 
@@ -22,6 +23,7 @@ Over = Literal["kafka", "http"]
 WAITING_MAX = 50_000
 DRAIN_TIMEOUT_S = 90.0
 PROGRESS_EVERY_S = 1.0
+READ_ON_S = 0.3
 
 
 class LoadRefused(FleetError):
@@ -35,6 +37,7 @@ class Driven:
     commands: int = 0
     seconds: float = 0.0
     outcomes: int = 0
+    repeats: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     outcome_latencies: Latencies = field(default_factory=Latencies)
     view_latencies: Latencies = field(default_factory=Latencies)
@@ -62,32 +65,57 @@ async def drive(
     progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Driven:
     """Send everything when it is due; return when every command is answered, or the drain's deadline is past."""
-    waiting, topics = Waiting(), Topics(settings.topic_prefix)
-    commands, outcomes = topics.commands("orders"), topics.outcomes("orders")
-    sender: KafkaSender | HttpSender = HttpSender(urls, waiting)
-    reader: OutcomeReader | None = None
-    if over == "kafka":
-        sender = KafkaSender(settings.brokers, commands, settings.partitions, waiting)
-        reader = OutcomeReader(settings.brokers, outcomes, waiting)
-        await reader.start(settings.partitions)
-    probes = ViewProbes(urls)
-    await sender.start()
-    await probes.start()
-    reading = asyncio.create_task(reader.run()) if reader else None
+    waiting, probes = Waiting(), ViewProbes(urls)
+    sender, reader = _ends(over, settings, urls, waiting)
     driven = Driven(outcome_latencies=waiting.latencies, view_latencies=probes.latencies)
     try:
-        await _Clockwork(due, waiting, driven, progress).run(sender, probes)
-        await _drain(waiting, reading)
-        await probes.stop()
+        if reader is not None:
+            await reader.start(settings.partitions)
+        await sender.start()
+        await probes.start()
+        await _while_reading(_Clockwork(due, waiting, driven, progress).run(sender, probes), reader, waiting)
+        await sender.finish()
+        await probes.finish()
+        if over == "kafka":
+            await ask_for_repeats(urls, (one.step for one in due), waiting)
+    except TimeoutError:
+        waiting.mismatch("what was sent was not taken in time: is Kafka, or are the workers, away?")
     finally:
-        if reading is not None:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
-        await sender.stop()
         await probes.stop()
+        await sender.stop()
         if reader is not None:
             await reader.stop()
     return _sum_up(driven, waiting, probes)
+
+
+def _ends(
+    over: Over, settings: Settings, urls: Sequence[str], waiting: Waiting
+) -> tuple[KafkaSender | HttpSender, OutcomeReader | None]:
+    """Where commands go in and where outcomes come out: over HTTP an outcome is the answer."""
+    if over == "http":
+        return HttpSender(urls, waiting), None
+    topics = Topics(settings.topic_prefix)
+    sender = KafkaSender(settings.brokers, topics.commands("orders"), settings.partitions, waiting)
+    return sender, OutcomeReader(settings.brokers, topics.outcomes("orders"), waiting)
+
+
+async def _while_reading(driving: Coroutine[None, None, None], reader: OutcomeReader | None, waiting: Waiting) -> None:
+    """Drive, and read outcomes meanwhile and for a moment longer: a second outcome of a command would come then."""
+    if reader is None:
+        await driving
+        return
+    tasks = asyncio.create_task(reader.run()), asyncio.create_task(driving)
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if tasks[1].done() and not waiting.unanswered():
+            await asyncio.wait(tasks[:1], timeout=READ_ON_S)
+        for task in tasks:
+            if task.done():
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _Clockwork:
@@ -114,15 +142,19 @@ class _Clockwork:
                     raise LoadRefused(
                         f"{WAITING_MAX} commands wait for their outcome: the fleet does not keep up with this rate"
                     )
-            await asyncio.wait_for(
-                self._waiting.all_answered.wait(), None if not len(self._waiting) else DRAIN_TIMEOUT_S
-            )
-        except TimeoutError:
-            return
+            await self._drain()
         finally:
             self._driven.seconds = now() - self._started
             ticking.cancel()
             await asyncio.gather(ticking, return_exceptions=True)
+
+    async def _drain(self) -> None:
+        """Wait for the last outcomes. Those that do not come in time are counted as missing."""
+        try:
+            async with asyncio.timeout(DRAIN_TIMEOUT_S):
+                await self._waiting.all_answered.wait()
+        except TimeoutError:
+            return
 
     async def _tick(self) -> None:
         while True:
@@ -134,16 +166,9 @@ class _Clockwork:
             )
 
 
-async def _drain(waiting: Waiting, reading: asyncio.Task[None] | None) -> None:
-    """Read on for a moment: a second outcome for a command would come now."""
-    if reading is not None and not waiting.unanswered():
-        await asyncio.wait([reading], timeout=0.3)
-    if reading is not None and reading.done():
-        reading.result()
-
-
 def _sum_up(driven: Driven, waiting: Waiting, probes: ViewProbes) -> Driven:
-    driven.outcomes, driven.rejected = waiting.outcomes, dict(sorted(waiting.rejected.items()))
+    driven.outcomes, driven.repeats = waiting.outcomes, waiting.repeats
+    driven.rejected = dict(sorted(waiting.rejected.items()))
     driven.mismatches = list(waiting.mismatches)
     driven.mismatches += [f"{command_id} has no outcome" for command_id in waiting.unanswered()]
     if probes.failed:

@@ -10,20 +10,20 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
+from loadtest import connecting
 from loadtest.customers import Step
 from loadtest.latencies import Latencies
 
-MISMATCHES_SHOWN = 20
-
 
 class Waiting:
-    """The commands that were sent and what has come back. `seen` counts outcomes by command id: each must come once."""
+    """The commands that were sent and what has come back: one outcome for each, and the expected one."""
 
     def __init__(self) -> None:
         self.latencies = Latencies()
         self.mismatches: list[str] = []
         self.rejected: dict[str, int] = {}
         self.outcomes = 0
+        self.repeats = 0
         self._open: dict[str, tuple[Step, float]] = {}
         self._answered: set[str] = set()
         self.all_answered = asyncio.Event()
@@ -51,13 +51,21 @@ class Waiting:
         self.outcomes += 1
         if reason is not None:
             self.rejected[reason] = self.rejected.get(reason, 0) + 1
-        if (reason, version) != (step.rejected, step.version):
-            self.mismatch(
-                f"{command_id}: {reason or 'accepted'} at version {version}, "
-                f"not {step.rejected or 'accepted'} at {step.version}"
-            )
+        self._compare(step, reason, version)
         if not self._open:
             self.all_answered.set()
+
+    def repeated(self, step: Step, reason: str | None, version: int) -> None:
+        """Note what a repeated command was told: it must be what it was told the first time."""
+        self.repeats += 1
+        self._compare(step, reason, version)
+
+    def _compare(self, step: Step, reason: str | None, version: int) -> None:
+        if (reason, version) != (step.rejected, step.version):
+            self.mismatch(
+                f"{step.command_id}: {reason or 'accepted'} at version {version}, "
+                f"not {step.rejected or 'accepted'} at {step.version}{' when repeated' if step.repeat else ''}"
+            )
 
     def mismatch(self, text: str) -> None:
         """Note that something is not as it must be."""
@@ -72,7 +80,7 @@ class OutcomeReader:
     """Reads the outcomes topic from its present end on, settled records only, without a group."""
 
     def __init__(self, brokers: str, topic: str, waiting: Waiting) -> None:
-        self._topic = topic
+        self._brokers, self._topic = brokers, topic
         self._waiting = waiting
         self._consumer: Any = AIOKafkaConsumer(
             bootstrap_servers=brokers,
@@ -84,7 +92,7 @@ class OutcomeReader:
 
     async def start(self, partitions: int) -> None:
         """Stand at the end of the topic."""
-        await self._consumer.start()
+        await connecting.start(self._consumer, self._brokers)
         assigned = [TopicPartition(self._topic, number) for number in range(partitions)]
         self._consumer.assign(assigned)
         await self._consumer.seek_to_end(*assigned)
@@ -95,12 +103,16 @@ class OutcomeReader:
             fetched = await self._consumer.getmany(timeout_ms=500)
             for records in fetched.values():
                 for record in records:
-                    outcome = json.loads(record.value)["data"]
-                    rejected = outcome.get("rejected")
-                    self._waiting.answered(
-                        outcome["command_id"], rejected["reason"] if rejected else None, outcome["version"]
-                    )
+                    self._note(record.value)
+
+    def _note(self, value: bytes | None) -> None:
+        try:
+            outcome = json.loads(value or b"")["data"]
+            reason = outcome["rejected"]["reason"] if outcome.get("rejected") else None
+            self._waiting.answered(outcome["command_id"], reason, outcome["version"])
+        except (ValueError, KeyError, TypeError) as error:
+            self._waiting.mismatch(f"{self._topic} has a record that is no outcome: {error!r}")
 
     async def stop(self) -> None:
         """Let the connection go."""
-        await self._consumer.stop()
+        await connecting.stop(self._consumer)

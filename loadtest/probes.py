@@ -63,9 +63,16 @@ class ViewProbes:
         except (aiohttp.ClientError, TimeoutError, OSError):
             return False
 
-    async def stop(self) -> None:
-        """Wait for the probes under way, and disconnect."""
+    async def finish(self) -> None:
+        """Wait for the probes under way: each ends by itself."""
         if self._under_way:
-            await asyncio.wait(list(self._under_way), timeout=TIMEOUT_S)
+            await asyncio.wait(list(self._under_way))
+
+    async def stop(self) -> None:
+        """Drop the probes under way, and disconnect."""
+        under_way = list(self._under_way)
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
         if self._session is not None:
             await self._session.close()

@@ -16,12 +16,14 @@ from app.domain.order import ORDER
 from app.kernel import Envelope
 from app.runtime.codec import Codec, utc_now
 from app.runtime.topics import partition_of
+from loadtest import connecting
 from loadtest.customers import Step
 from loadtest.outcomes import Waiting
 
 TRIES = 30
 RETRY_S = 0.2
 HTTP_TIMEOUT_S = 15.0
+FLUSH_TIMEOUT_S = 15.0
 SOURCE = "/eventfleet/loadtest"
 
 _json = msgspec.json.Encoder(decimal_format="string")
@@ -31,28 +33,38 @@ class KafkaSender:
     """Produces commands, as another service of the company would. Outcomes come by the outcomes topic."""
 
     def __init__(self, brokers: str, topic: str, partitions: int, waiting: Waiting) -> None:
-        self._topic, self._partitions, self._waiting = topic, partitions, waiting
+        self._brokers, self._topic, self._partitions, self._waiting = brokers, topic, partitions, waiting
         self._codec = Codec(ORDER.commands)
         self._producer: Any = AIOKafkaProducer(bootstrap_servers=brokers, enable_idempotence=True, linger_ms=0)
 
     async def start(self) -> None:
         """Connect."""
-        await self._producer.start()
+        await connecting.start(self._producer, self._brokers)
 
     async def send(self, step: Step, intended: float) -> None:
         """Hand the command to the producer, which keeps the order of sending."""
         self._waiting.sent(step, intended)
         envelope = Envelope(step.command_id, step.order_id, utc_now(), step.command, step.expected_version)
-        await self._producer.send(
+        produced = await self._producer.send(
             self._topic,
             self._codec.encode(envelope, SOURCE),
             key=step.order_id.encode(),
             partition=partition_of(step.order_id, self._partitions),
         )
+        produced.add_done_callback(lambda done: self._note(step, done))
+
+    def _note(self, step: Step, produced: asyncio.Future[Any]) -> None:
+        if not produced.cancelled() and (error := produced.exception()) is not None:
+            self._waiting.mismatch(f"{step.command_id} could not be produced: {error!r}")
+
+    async def finish(self) -> None:
+        """Wait for what was sent."""
+        async with asyncio.timeout(FLUSH_TIMEOUT_S):
+            await self._producer.flush()
 
     async def stop(self) -> None:
-        """Wait for what was sent, and disconnect."""
-        await self._producer.stop()
+        """Disconnect."""
+        await connecting.stop(self._producer)
 
 
 class HttpSender:
@@ -105,15 +117,24 @@ class HttpSender:
                     return False
         except (aiohttp.ClientError, TimeoutError, OSError):
             return False
-        if not step.repeat:
-            reason = body.get("reason", f"status {answer.status}") if answer.status >= 400 else None
+        reason = body.get("reason", f"status {answer.status}") if answer.status >= 400 else None
+        if step.repeat:
+            self._waiting.repeated(step, reason, body.get("version", -1))
+        else:
             self._waiting.answered(step.command_id, reason, body.get("version", -1))
         return True
 
-    async def stop(self) -> None:
-        """Wait for what is under way, and disconnect."""
+    async def finish(self) -> None:
+        """Wait for what is under way."""
         if self._tails:
             await asyncio.wait(list(self._tails.values()), timeout=HTTP_TIMEOUT_S)
+
+    async def stop(self) -> None:
+        """Drop what is under way, and disconnect."""
+        under_way = list(self._tails.values())
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
 
