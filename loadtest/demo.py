@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import sys
@@ -16,13 +15,15 @@ import click
 from rich.console import Console
 
 from app.kernel.errors import FleetError
+from app.local.errors import LocalFleetError
 from app.local.fleet import LocalFleet, Plan
 from app.runtime.settings import Settings, load_settings
 from app.runtime.topics import Topics
+from loadtest.children import end_children
 from loadtest.customers import population
 from loadtest.drive import drive, run_name
 from loadtest.recount import recount
-from loadtest.report import Report
+from loadtest.report import Report, json_file
 from loadtest.schedule import ORDERS_MAX, Due, schedule
 from loadtest.terminal import Ticker
 
@@ -42,9 +43,21 @@ WARM_UP_ORDERS, WARM_UP_RATE = 60, 30.0
 @click.option("--seed", default=1, show_default=True)
 @click.option("--port", default=29092, show_default=True, help="Kafka's port; the one after it is taken as well.")
 @click.option("--web-port", default=6066, show_default=True, help="The first worker's port; others follow.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures there.")
+@click.option("--keep", is_flag=True, help="Leave the fleet running afterwards: `fleet status`, `fleet down`.")
+@click.option(
+    "--json", "file", type=click.Path(path_type=Path), callback=json_file, help="Write the figures into this file."
+)
 def main(
-    *, orders: int, rate: float, workers: int, split: bool, seed: int, port: int, web_port: int, json_file: Path | None
+    *,
+    orders: int,
+    rate: float,
+    workers: int,
+    split: bool,
+    seed: int,
+    port: int,
+    web_port: int,
+    keep: bool,
+    file: Path | None,
 ) -> None:
     """Start Kafka and workers, send whole order lives through them, recount the log, compare it with the view.
 
@@ -54,7 +67,7 @@ def main(
     plan = Plan(split, workers, port, web_port, os.environ.get("FLEET_BROKERS"))
     try:
         settings, run = load_settings(), run_name()
-        with _fleet(plan, console) as fleet:
+        with _fleet(plan, console, keep=keep) as fleet:
             due = schedule(list(population(run, orders, seed)), rate)
             report = _run(fleet, settings, run, due, console)
     except (FleetError, OSError) as error:
@@ -63,30 +76,51 @@ def main(
         console.print("Interrupted: everything that was started is stopped.")
         sys.exit(INTERRUPTED)
     report.show(console)
-    if json_file is not None:
-        json_file.write_text(json.dumps(report.as_json(), indent=1))
+    if not report.ok:
+        console.print(f"What the workers had to say is in {DIRECTORY / 'logs'}.", highlight=False)
+    report.write(file)
     sys.exit(0 if report.ok else 1)
 
 
 @contextmanager
-def _fleet(plan: Plan, console: Console) -> Iterator[LocalFleet]:
+def _fleet(plan: Plan, console: Console, *, keep: bool) -> Iterator[LocalFleet]:
     """A running fleet, stopped at the end: unless it ran before, then it is used as it is."""
     known = LocalFleet.known(DIRECTORY)
     if known is not None and known.running:
+        _check_ready(known)
         console.print("A fleet runs here already: using it, with its own options.")
         yield known
         return
-    signal.signal(signal.SIGTERM, _interrupt)
-    fleet = LocalFleet(DIRECTORY, plan)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    fleet, kept = LocalFleet(DIRECTORY, plan), False
     try:
-        fleet.up(with_parent=True, say=lambda text: console.print(text, highlight=False))
+        fleet.up(with_parent=not keep, say=lambda text: console.print(text, highlight=False))
         yield fleet
+        kept = keep
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave anything behind
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        console.print("Stopping …")
-        fleet.down()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if kept:
+            console.print("The fleet goes on: `fleet status` shows it, `fleet down` stops it.")
+        else:
+            _stop(fleet, console)
+
+
+def _check_ready(fleet: LocalFleet) -> None:
+    late = [worker.name for worker in fleet.workers if not (worker.readiness() or {}).get("ready")]
+    if late:
+        raise LocalFleetError(
+            f"a fleet runs here already, but {', '.join(late)} cannot serve: wait until `fleet status` shows it ready, "
+            "or stop it with `fleet down`"
+        )
+
+
+def _stop(fleet: LocalFleet, console: Console) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave anything behind
+    console.print("Stopping …")
+    fleet.down()
+    end_children()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -108,8 +142,17 @@ def _run(fleet: LocalFleet, settings: Settings, run: str, due: Sequence[Due], co
     after = _cpu_seconds(fleet)
     cpu = {role: (after[role] - before[role]) / driven.seconds * 100 for role in after}
     console.print("Recounting the event log and comparing it with the view …")
-    events = Topics(settings.topic_prefix).events("orders")
-    found = asyncio.run(recount(fleet.brokers, events, settings.partitions, urls, run=run))
+    topics = Topics(settings.topic_prefix)
+    found = asyncio.run(
+        recount(
+            fleet.brokers,
+            topics.events("orders"),
+            settings.partitions,
+            urls,
+            outcomes=topics.outcomes("orders"),
+            run=run,
+        )
+    )
     return Report(orders, driven, found, cpu)
 
 

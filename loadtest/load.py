@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 from typing import cast
 
@@ -15,7 +14,7 @@ from app.local.fleet import LocalFleet
 from app.runtime.settings import Settings, load_settings
 from loadtest.customers import population
 from loadtest.drive import LoadRefused, Over, drive, run_name
-from loadtest.report import Report
+from loadtest.report import Report, json_file
 from loadtest.schedule import ORDERS_MAX, schedule
 from loadtest.terminal import Ticker
 
@@ -27,6 +26,11 @@ DIRECTORY = Path(".fleet")
     "--rate", default=50.0, show_default=True, type=click.FloatRange(0.1, 20_000), help="Orders begun a second."
 )
 @click.option("--seconds", default=10.0, show_default=True, type=click.FloatRange(0.1, 86_400), help="For how long.")
+@click.option(
+    "--orders",
+    type=click.IntRange(1, ORDERS_MAX),
+    help="So many orders, however long that takes, instead of --seconds.",
+)
 @click.option("--over", type=click.Choice(["kafka", "http"]), default="kafka", show_default=True)
 @click.option(
     "--url", "urls", multiple=True, help="A worker's address; several may be given. Default: the local fleet's."
@@ -36,38 +40,40 @@ DIRECTORY = Path(".fleet")
 )
 @click.option("--poisson", is_flag=True, help="Orders come as a Poisson process instead of evenly.")
 @click.option("--seed", default=1, show_default=True)
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures there.")
+@click.option(
+    "--json", "file", type=click.Path(path_type=Path), callback=json_file, help="Write the figures into this file."
+)
 def main(
     *,
     rate: float,
     seconds: float,
+    orders: int | None,
     over: str,
     urls: tuple[str, ...],
     think: float,
     poisson: bool,
     seed: int,
-    json_file: Path | None,
+    file: Path | None,
 ) -> None:
     """Drive whole order lives, about four commands each, at a running fleet.
 
     Latency counts from the intended moment of sending: a stalled fleet does not slow the clock down.
     """
     console = Console()
-    orders = round(rate * seconds)
+    count = round(rate * seconds) if orders is None else orders
     try:
-        if not 1 <= orders <= ORDERS_MAX:
-            raise LoadRefused(f"{orders} orders: choose a rate and a time that come to 1 to {ORDERS_MAX:,}")
+        if not 1 <= count <= ORDERS_MAX:
+            raise LoadRefused(f"{count} orders: choose a rate and a time that come to 1 to {ORDERS_MAX:,}")
         settings, workers = _target(urls)
-        scripts = list(population(run_name(), orders, seed))
+        scripts = list(population(run_name(), count, seed))
         due = schedule(scripts, rate, think_s=think, poisson_seed=seed if poisson else None)
         with Ticker(console) as ticker:
             driven = asyncio.run(drive(due, settings, workers, cast(Over, over), ticker))
     except (FleetError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    report = Report(orders, driven)
+    report = Report(count, driven)
     report.show(console)
-    if json_file is not None:
-        json_file.write_text(json.dumps(report.as_json(), indent=1))
+    report.write(file)
     if not report.ok:
         raise SystemExit(1)
 

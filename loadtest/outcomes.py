@@ -8,8 +8,10 @@ import time
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
+from app.kernel.errors import BrokerUnavailable
 from loadtest import connecting
 from loadtest.customers import Step
 from loadtest.latencies import Latencies
@@ -100,7 +102,10 @@ class OutcomeReader:
     async def run(self) -> None:
         """Read until cancelled."""
         while True:
-            fetched = await self._consumer.getmany(timeout_ms=500)
+            try:
+                fetched = await self._consumer.getmany(timeout_ms=500)
+            except KafkaError as error:
+                raise BrokerUnavailable(f"{self._topic} cannot be read on: {error!r}; see Kafka's log") from error
             for records in fetched.values():
                 for record in records:
                     self._note(record.value)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import click
 from rich.console import Console
 from rich.table import Table
 
@@ -12,6 +15,13 @@ from loadtest.drive import Driven
 from loadtest.recount import Recount
 
 EXAMPLES = 10
+
+
+def json_file(_: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
+    """Check where figures are to be written before anything is measured, not after."""
+    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+        raise click.BadParameter(f"{path} is no file in a directory that exists", param=parameter)
+    return path
 
 
 @dataclass(frozen=True)
@@ -25,8 +35,8 @@ class Report:
 
     @property
     def events(self) -> int:
-        """Events of this run in the log."""
-        return sum(self.recount.events.values()) if self.recount else 0
+        """Events of this run in the log; where nothing was recounted, one for each accepted command."""
+        return sum(self.recount.events.values()) if self.recount else self._accepted
 
     @property
     def mismatches(self) -> int:
@@ -41,8 +51,11 @@ class Report:
     @property
     def events_per_s(self) -> float:
         """Events of this run by its seconds: every accepted command is one event."""
-        accepted = self.driven.outcomes - sum(self.driven.rejected.values())
-        return accepted / self.driven.seconds if self.driven.seconds else 0.0
+        return self._accepted / self.driven.seconds if self.driven.seconds else 0.0
+
+    @property
+    def _accepted(self) -> int:
+        return self.driven.outcomes - sum(self.driven.rejected.values())
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
@@ -52,6 +65,7 @@ class Report:
             "orders": self.orders,
             "commands": self.driven.commands,
             "outcomes": self.driven.outcomes,
+            "repeats": self.driven.repeats,
             "events": self.events,
             "log_events": recount.log_events,
             "events_by_type": dict(sorted(recount.events.items())),
@@ -66,6 +80,11 @@ class Report:
             "mismatches": self.mismatches,
             "examples": [*self.driven.mismatches, *recount.examples][:EXAMPLES],
         }
+
+    def write(self, path: Path | None) -> None:
+        """Write the figures into a file, where one is wanted."""
+        if path is not None:
+            path.write_text(json.dumps(self.as_json(), indent=1) + "\n")
 
     def show(self, console: Console) -> None:
         """For people."""
@@ -88,14 +107,15 @@ class Report:
             ("orders", f"{self.orders:,}"),
             ("commands", f"{driven.commands:,} in {driven.seconds:.1f} s, {driven.outcomes:,} outcomes"),
             ("rejected", _counts(driven.rejected)),
+            ("repeated", f"{driven.repeats:,}, to be told their first outcome"),
             ("events/s", f"{self.events_per_s:,.1f}"),
             ("command → outcome", _latency(driven.outcome_latencies.summary())),
             ("command → visible in the view", _latency(driven.view_latencies.summary())),
             ("sent late, at most", f"{driven.late_max_s * 1000:.0f} ms"),
         ]
         if recount is not None:
-            lines.insert(3, ("events", f"{self.events:,}: {_counts(recount.events)}"))
-            lines.insert(4, ("orders by status", f"{recount.orders:,}: {_counts(recount.statuses)}"))
+            lines.insert(4, ("events", f"{self.events:,}: {_counts(recount.events)}"))
+            lines.insert(5, ("orders by status", f"{recount.orders:,}: {_counts(recount.statuses)}"))
             lines.append(("recounted", f"{recount.log_events:,} events, {len(recount.rows):,} orders in the log"))
             lines.append(("mismatches", str(self.mismatches)))
         if self.cpu:
