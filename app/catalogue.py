@@ -1,4 +1,4 @@
-"""The catalogue: everything that the fleet runs, in one list. Add your own aggregate or projection here."""
+"""The catalogue: everything that the fleet runs, in one list. Add your own aggregate, chain or projection here."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agents.chaining import chaining, command_topics, routing
 from agents.deciding import deciding
 from agents.indexing import indexing
 from agents.projecting import projecting
+from app.chains.fulfilment import FULFILMENT
+from app.domain.customer import CUSTOMER
+from app.domain.inventory import INVENTORY
 from app.domain.order import ORDER
-from app.kernel import Aggregate, Command, Projection
+from app.kernel import Aggregate, Chain, Command, Projection
 from app.kernel.errors import ConfigurationRefused
 from app.projections.orders import ORDERS
 from app.runtime.agent import Agent
@@ -19,31 +23,37 @@ from app.runtime.codec import Codec
 from app.runtime.settings import Settings
 from app.runtime.topics import DIRECTORY, Topic, Topics, same_names
 
-DECIDING, INDEXING, PROJECTING = "deciding", "indexing", "projecting"
+DECIDING, INDEXING, CHAINING, PROJECTING = "deciding", "indexing", "chaining", "projecting"
 
 ROLES: dict[str, tuple[str, ...]] = {
-    "all": (DECIDING, INDEXING, PROJECTING),
+    "all": (DECIDING, INDEXING, CHAINING, PROJECTING),
     "commands": (DECIDING, INDEXING),
+    "chains": (CHAINING,),
     "reads": (PROJECTING,),
 }
 """Which kinds of agents run together: one Faust app, one consumer group, one workload. `all` is the local default."""
 
-SPLIT = ("commands", "reads")
+SPLIT = ("commands", "chains", "reads")
 """The roles that together do what `all` does."""
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Aggregates and projections, and what follows from them: agents, topics, wire names."""
+    """Aggregates, chains and projections, and what follows from them: agents, topics, wire names."""
 
     aggregates: tuple[Aggregate[Any, Any, Any], ...]
     projections: tuple[Projection[Any], ...]
+    chains: tuple[Chain[Any], ...] = ()
 
     def __post_init__(self) -> None:
         _refuse_repeated("category", [aggregate.category for aggregate in self.aggregates])
         _refuse_repeated("projection", [projection.name for projection in self.projections])
+        _refuse_repeated("chain", [chain.name for chain in self.chains])
         _refuse_repeated("command", [kind.__name__ for kind in self.commands()])
         categories = {aggregate.category for aggregate in self.aggregates}
+        for chain in self.chains:
+            if unknown := sorted({a.category for a in (chain.home, *chain.follows)} - categories):
+                raise ConfigurationRefused(f"chain {chain.name} follows {', '.join(unknown)}: add the aggregate")
         for projection in self.projections:
             if projection.category not in categories:
                 raise ConfigurationRefused(
@@ -66,6 +76,8 @@ class Catalogue:
         """Every topic of the fleet, whatever the role."""
         topics = Topics(settings.topic_prefix)
         found = [topic for aggregate in self.aggregates for topic in topics.of_category(aggregate.category)]
+        for chain in self.chains:
+            found += topics.of_chain(chain.name)
         for agents in self._by_kind(settings).values():
             for agent in agents:
                 found += topics.of_agent(agent.name, logged=agent.logged)
@@ -81,8 +93,16 @@ class Catalogue:
                 for a in self.aggregates
             ],
             INDEXING: [indexing(a.category, topics, decode[a.category]) for a in self.aggregates],
+            CHAINING: [agent for chain in self.chains for agent in self._of_chain(chain, topics, decode, settings)],
             PROJECTING: [projecting(p, topics, decode[p.category]) for p in self.projections],
         }
+
+    def _of_chain(
+        self, chain: Chain[Any], topics: Topics, decode: dict[str, Decode], settings: Settings
+    ) -> list[Agent]:
+        target = command_topics(self.aggregates, topics)
+        agents = [chaining(chain, topics, decode, settings.partitions, target)]
+        return [routing(chain, topics, decode, settings.partitions), *agents] if chain.follows else agents
 
 
 def decoder_of(aggregate: Aggregate[Any, Any, Any]) -> Decode:
@@ -96,4 +116,8 @@ def _refuse_repeated(what: str, names: Sequence[str]) -> None:
         raise ConfigurationRefused(f"the catalogue has a {what} twice: {', '.join(repeated)}; rename one")
 
 
-CATALOGUE = Catalogue(aggregates=(ORDER,), projections=(ORDERS,))
+CATALOGUE = Catalogue(
+    aggregates=(ORDER, INVENTORY, CUSTOMER),
+    projections=(ORDERS,),
+    chains=(FULFILMENT,),
+)

@@ -6,6 +6,7 @@ import gc
 import logging
 from typing import Any
 
+from agents.chaining import chaining_name
 from agents.deciding import deciding_name
 from agents.indexing import indexing_name
 from agents.projecting import projecting_name
@@ -15,7 +16,7 @@ from app.runtime.kafka.cluster import KafkaCluster
 from app.runtime.role import RoleApp, check_agents
 from app.runtime.settings import Settings, load_settings
 from app.views.routes import WEB_OPTIONS, add_routes
-from app.views.served import ServedAggregate, ServedReadModel
+from app.views.served import ServedAggregate, ServedChain, ServedReadModel
 from tables.budget import RocksDBBudget
 from tables.store import RocksDBStores
 
@@ -36,7 +37,8 @@ def make_app(settings: Settings, catalogue: Catalogue = CATALOGUE) -> RoleApp:
         clock=SystemClock(),
         **_faust_settings(settings),
     )
-    add_routes(app, _served_aggregates(catalogue), _served_read_models(catalogue))
+    chains = [ServedChain(chain, chaining_name(chain)) for chain in catalogue.chains]
+    add_routes(app, _served_aggregates(catalogue), chains, _served_read_models(catalogue))
     return app
 
 

@@ -36,6 +36,22 @@ class CreateOrder(Command, frozen=True):
     customer_name: Word
     customer_email: Word
     items: tuple[Item, ...]
+    fulfil: bool = False
+    """Whether the fleet reserves, bills and ships the order; otherwise its sender does, by commands."""
+
+
+class ConfirmReservation(Command, frozen=True):
+    """Book that every item is set aside."""
+
+    wire_name: ClassVar[str] = "order.confirm-reservation.v1"
+    order_id: OrderId
+
+
+class RequestPayment(Command, frozen=True):
+    """Ask the customer to pay."""
+
+    wire_name: ClassVar[str] = "order.request-payment.v1"
+    order_id: OrderId
 
 
 class ProcessPayment(Command, frozen=True):
@@ -71,7 +87,23 @@ class CancelOrder(Command, frozen=True):
     reason: Word
 
 
-OrderCommand: TypeAlias = CreateOrder | ProcessPayment | ShipOrder | ConfirmDelivery | CancelOrder
+class RequestRefund(Command, frozen=True):
+    """Ask for the money of a cancelled order to be paid back."""
+
+    wire_name: ClassVar[str] = "order.request-refund.v1"
+    order_id: OrderId
+
+
+OrderCommand: TypeAlias = (
+    CreateOrder
+    | ConfirmReservation
+    | RequestPayment
+    | ProcessPayment
+    | ShipOrder
+    | ConfirmDelivery
+    | CancelOrder
+    | RequestRefund
+)
 
 # Events
 
@@ -86,6 +118,24 @@ class OrderCreated(Event, frozen=True):
     customer_email: str
     items: tuple[Item, ...]
     total: Decimal
+    fulfil: bool = False
+
+
+class InventoryReserved(Event, frozen=True):
+    """Every item is set aside for the order."""
+
+    wire_name: ClassVar[str] = "order.inventory-reserved.v1"
+    order_id: OrderId
+    customer_id: Word
+
+
+class PaymentRequested(Event, frozen=True):
+    """The customer is asked to pay the total."""
+
+    wire_name: ClassVar[str] = "order.payment-requested.v1"
+    order_id: OrderId
+    customer_id: Word
+    amount: Decimal
 
 
 class PaymentProcessed(Event, frozen=True):
@@ -137,8 +187,25 @@ class OrderCancelled(Event, frozen=True):
     paid: Decimal
 
 
+class RefundRequested(Event, frozen=True):
+    """The customer is owed the amount."""
+
+    wire_name: ClassVar[str] = "order.refund-requested.v1"
+    order_id: OrderId
+    customer_id: Word
+    amount: Decimal
+
+
 OrderEvent: TypeAlias = (
-    OrderCreated | PaymentProcessed | PaymentFailed | OrderShipped | ShipmentDelivered | OrderCancelled
+    OrderCreated
+    | InventoryReserved
+    | PaymentRequested
+    | PaymentProcessed
+    | PaymentFailed
+    | OrderShipped
+    | ShipmentDelivered
+    | OrderCancelled
+    | RefundRequested
 )
 
 # State
@@ -162,6 +229,10 @@ class Order(msgspec.Struct, frozen=True):
     customer_id: str = ""
     total: Decimal = Decimal(0)
     tracking_number: str = ""
+    reserved: bool = False
+    payment_requested: bool = False
+    owed: Decimal = Decimal(0)
+    """What a cancelled order's customer has paid and is not yet paid back."""
 
 
 ITEMS_PER_ORDER_MAX = 200
@@ -174,6 +245,14 @@ def decide(order: Order, command: OrderCommand) -> Sequence[OrderEvent] | Reject
     match command:
         case CreateOrder():
             return _create(order, command)
+        case ConfirmReservation(order_id):
+            if order.status is not OrderStatus.CREATED:
+                return Rejected("order_not_created", "Can only reserve for created order")
+            return [] if order.reserved else [InventoryReserved(order_id, order.customer_id)]
+        case RequestPayment(order_id):
+            if order.status is not OrderStatus.CREATED or not order.reserved:
+                return Rejected("order_not_reserved", "Can only request payment for reserved order")
+            return [] if order.payment_requested else [PaymentRequested(order_id, order.customer_id, order.total)]
         case ProcessPayment():
             return _pay(order, command)
         case ShipOrder(order_id, tracking_number):
@@ -189,6 +268,10 @@ def decide(order: Order, command: OrderCommand) -> Sequence[OrderEvent] | Reject
                 return Rejected("order_not_cancellable", "Can only cancel created or paid order")
             paid = order.total if order.status is OrderStatus.PAID else Decimal(0)
             return [OrderCancelled(order_id, order.customer_id, reason, paid)]
+        case RequestRefund(order_id):
+            if not order.owed:
+                return Rejected("nothing_to_refund", "Can only refund cancelled order that was paid")
+            return [RefundRequested(order_id, order.customer_id, order.owed)]
         case _:
             assert_never(command)
 
@@ -198,6 +281,10 @@ def evolve(order: Order, event: OrderEvent) -> Order:
     match event:
         case OrderCreated():
             return Order(OrderStatus.CREATED, event.customer_id, event.total)
+        case InventoryReserved():
+            return msgspec.structs.replace(order, reserved=True)
+        case PaymentRequested():
+            return msgspec.structs.replace(order, payment_requested=True)
         case PaymentProcessed():
             return msgspec.structs.replace(order, status=OrderStatus.PAID)
         case PaymentFailed():
@@ -207,7 +294,9 @@ def evolve(order: Order, event: OrderEvent) -> Order:
         case ShipmentDelivered():
             return msgspec.structs.replace(order, status=OrderStatus.DELIVERED)
         case OrderCancelled():
-            return msgspec.structs.replace(order, status=OrderStatus.CANCELLED)
+            return msgspec.structs.replace(order, status=OrderStatus.CANCELLED, owed=event.paid)
+        case RefundRequested():
+            return msgspec.structs.replace(order, owed=Decimal(0))
         case _:
             assert_never(event)
 
@@ -234,6 +323,7 @@ def _create(order: Order, command: CreateOrder) -> Sequence[OrderEvent] | Reject
             command.customer_email,
             command.items,
             total_of(command.items),
+            command.fulfil,
         )
     ]
 

@@ -1,6 +1,7 @@
 """Pure shapes: messages, aggregates, projections and the errors. No input or output, no clock, no asyncio."""
 
 from app.kernel.aggregate import Aggregate
+from app.kernel.chain import Chain, Step
 from app.kernel.envelope import Envelope, Outcome
 from app.kernel.errors import FleetError
 from app.kernel.messages import Command, Event, Message, Rejected, stream_id_of
@@ -8,6 +9,7 @@ from app.kernel.projection import Projection
 
 __all__ = [
     "Aggregate",
+    "Chain",
     "Command",
     "Envelope",
     "Event",
@@ -16,5 +18,6 @@ __all__ = [
     "Outcome",
     "Projection",
     "Rejected",
+    "Step",
     "stream_id_of",
 ]

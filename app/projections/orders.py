@@ -10,6 +10,7 @@ import msgspec
 
 from app.domain.order import (
     ORDER,
+    InventoryReserved,
     Item,
     OrderCancelled,
     OrderCreated,
@@ -18,6 +19,8 @@ from app.domain.order import (
     OrderStatus,
     PaymentFailed,
     PaymentProcessed,
+    PaymentRequested,
+    RefundRequested,
     ShipmentDelivered,
 )
 from app.kernel import Envelope, Projection
@@ -39,6 +42,9 @@ class OrderRow(msgspec.Struct, frozen=True, omit_defaults=True):
     shipped_at: datetime | None = None
     delivered_at: datetime | None = None
     cancelled_at: datetime | None = None
+    reserved_at: datetime | None = None
+    payment_requested_at: datetime | None = None
+    refund_requested_at: datetime | None = None
     tracking_number: str | None = None
     cancel_reason: str | None = None
     failed_payments: int = 0
@@ -63,6 +69,12 @@ def project(row: OrderRow | None, envelope: Envelope[OrderEvent]) -> OrderRow:
         raise ValueError(f"{event.wire_name} of {event.order_id} came before order.created.v1")
     change = msgspec.structs.replace
     match event:
+        case InventoryReserved():
+            return change(row, version=version, reserved_at=time)
+        case PaymentRequested():
+            return change(row, version=version, payment_requested_at=time)
+        case RefundRequested():
+            return change(row, version=version, refund_requested_at=time)
         case PaymentProcessed():
             return change(row, version=version, status=OrderStatus.PAID, paid_at=time)
         case PaymentFailed():

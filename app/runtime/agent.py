@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,14 @@ Fold = Callable[[UnitOfWork, Record, Any], None]
 
 
 @dataclass(frozen=True)
+class Ticking:
+    """An agent that must be told the time: by a record on `topic` every second, while its table `timers` has rows."""
+
+    topic: str
+    timers: Table[Any]
+
+
+@dataclass(frozen=True)
 class Agent:
     """One arrow of the fleet: from source topics, by a deterministic fold, into its own tables and derived records.
 
@@ -24,17 +32,20 @@ class Agent:
     its fences. One with `logged=False` keeps nothing that its single source topic does not say: its rows are restored
     from there, and it derives no records.
 
+    `decode` is one for all sources, or by topic.
+
     `ahead` is the table whose row of the record's key is fetched for a whole batch at once before the fold.
     """
 
     name: str
     sources: tuple[str, ...]
-    decode: Decode
+    decode: Decode | Mapping[str, Decode]
     fold: Fold
     tables: tuple[Table[Any], ...]
     ahead: Table[Any] | None = None
     logged: bool = True
     emits: tuple[str, ...] = field(default=())
+    ticking: Ticking | None = None
     help: str = ""
 
     def __post_init__(self) -> None:
@@ -47,3 +58,7 @@ class Agent:
         names = [table.name for table in self.tables]
         if len(set(names)) != len(names):
             raise ConfigurationRefused(f"agent {self.name} has two tables of one name: {names}")
+
+    def decode_of(self, topic: str) -> Decode:
+        """How the records of one source are decoded."""
+        return self.decode[topic] if isinstance(self.decode, Mapping) else self.decode

@@ -58,7 +58,7 @@ def fold_round(shard: Shard, pieces: Sequence[Piece], dead_letters: str, *, care
 
 def _new_records(shard: Shard, piece: Piece) -> tuple[Sequence[Record], list[Any]]:
     batch, position = piece
-    records, messages = batch.records, batch.messages(shard.agent.decode)
+    records, messages = batch.records, batch.messages(shard.agent.decode_of(batch.partition.topic))
     if records and records[0].offset < position:
         first = next((i for i, record in enumerate(records) if record.offset >= position), len(records))
         return records[first:], messages[first:]

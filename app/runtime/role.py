@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import faust
+import msgspec
 from faust.types import TP
 
-from app.kernel.errors import ConfigurationRefused
+from app.kernel.errors import ConfigurationRefused, FleetError
 from app.runtime.agent import Agent
 from app.runtime.batch import Batch
 from app.runtime.directory import Directory
@@ -18,6 +20,7 @@ from app.runtime.faust_shell import commands as _commands  # noqa: F401 - replac
 from app.runtime.faust_shell.assignor import BucketAssignor, partitions_of
 from app.runtime.faust_shell.boot import BrokerGate, GatedBoot
 from app.runtime.faust_shell.consumer import BatchConsumer, BatchSchema, BatchTransport
+from app.runtime.kafka.sender import RecordSender
 from app.runtime.lifecycle import State
 from app.runtime.pipeline import Pipeline, Rows, World
 from app.runtime.ports import Clock, Cluster, StoreFactory, TopicPartition
@@ -29,6 +32,7 @@ from app.runtime.topics import Topics
 log = logging.getLogger(__name__)
 
 WATCH_EVERY_S = 1.0
+TICK_EVERY_S = 1.0
 
 CommitListener = Callable[[Shard, Rows], None]
 
@@ -101,7 +105,7 @@ class RoleApp(faust.App):
 
     def _read_topic(self, topic: str) -> None:
         readers = [agent for agent in self.fleet_agents if topic in agent.sources]
-        if len({agent.decode for agent in readers}) > 1:
+        if len({agent.decode_of(topic) for agent in readers}) > 1:
             raise ConfigurationRefused(f"agents that read {topic} must share one decode: a batch is decoded once")
 
         async def dispatch(stream: Any) -> None:
@@ -164,6 +168,7 @@ class RoleApp(faust.App):
         if not self._background:
             self._in_background(self._report_positions())
             self._in_background(self._watch())
+            self._in_background(self._tick())
             self._in_background(self.directory.follow(self._cluster))
 
     def _whole_buckets(self, assigned: set[TopicPartition]) -> set[int]:
@@ -251,6 +256,27 @@ class RoleApp(faust.App):
             except Exception as error:  # noqa: BLE001 - a figure for people; the next turn tries again
                 log.debug("the lag is not known now: %r", error)
             await asyncio.sleep(WATCH_EVERY_S)
+
+    async def _tick(self) -> None:
+        """Tell the time, as records, to the partitions here that wait for a timer."""
+        sender = RecordSender(self.fleet_settings.brokers)
+        try:
+            while True:
+                await asyncio.sleep(TICK_EVERY_S)
+                await self._tick_once(sender)
+        finally:
+            await sender.close()
+
+    async def _tick_once(self, sender: RecordSender) -> None:
+        try:
+            now = datetime.fromtimestamp(self._clock.epoch_ms() / 1000, UTC)
+            value = msgspec.json.encode({"time": now})
+            waiting = [s for p in self.pipelines.values() if p.ready for s in p.shards if s.waits_for_time()]
+            partitions = {TopicPartition(s.agent.ticking.topic, s.partition) for s in waiting if s.agent.ticking}
+            for partition in sorted(partitions):
+                await sender.send(partition, None, value)
+        except FleetError as error:
+            log.info("the time could not be told: %s", error)
 
     def _positions(self) -> Mapping[TopicPartition, int]:
         return {

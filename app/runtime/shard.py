@@ -75,6 +75,11 @@ class Shard:
         ids = [key[len(FENCE_PREFIX) :].decode() for key, _ in rows]
         return [found for found in ids if found != transactional_id]
 
+    def waits_for_time(self) -> bool:
+        """Whether there is a timer to come."""
+        ticking, store = self.agent.ticking, self.store
+        return ticking is not None and store is not None and bool(store.scan(ticking.timers.prefix, limit=1))
+
     def load_parked(self) -> None:
         """Read which keys' sequences are parked in the dead letters."""
         self.parked.clear()

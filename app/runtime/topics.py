@@ -53,6 +53,14 @@ class Topics:
         """What one agent could not handle, whole, with the cause in the headers."""
         return f"{self.prefix}{agent}.deadletters"
 
+    def inbox(self, chain: str) -> str:
+        """Events of other aggregates, brought to the partitions of a chain's instances."""
+        return f"{self.prefix}{chain}.inbox"
+
+    def ticks(self, chain: str) -> str:
+        """The time, told to a chain's partitions."""
+        return f"{self.prefix}{chain}.ticks"
+
     @property
     def directory(self) -> str:
         """See `DIRECTORY`."""
@@ -65,6 +73,10 @@ class Topics:
             Topic(self.events(category), FOR_EVER),
             Topic(self.outcomes(category), A_WEEK),
         ]
+
+    def of_chain(self, chain: str) -> list[Topic]:
+        """The topics between a chain's agents."""
+        return [Topic(self.inbox(chain), A_WEEK), Topic(self.ticks(chain), A_WEEK)]
 
     def of_agent(self, agent: str, *, logged: bool) -> list[Topic]:
         """The topics that one agent owns."""

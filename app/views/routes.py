@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from app.runtime.role import RoleApp
+from app.views.chains import ChainViews
 from app.views.commands import CommandViews
 from app.views.commits import Commits
 from app.views.health import HealthViews
@@ -16,7 +17,7 @@ from app.views.metrics import MetricsViews
 from app.views.places import Places
 from app.views.problems import problems
 from app.views.read_models import ReadModelViews
-from app.views.served import ServedAggregate, ServedReadModel
+from app.views.served import ServedAggregate, ServedChain, ServedReadModel
 
 BODY_BYTES_MAX = 512 << 10
 
@@ -24,8 +25,13 @@ WEB_OPTIONS = {"client_max_size": BODY_BYTES_MAX, "middlewares": [problems]}
 """For Faust's `web_application_options`."""
 
 
-def add_routes(app: RoleApp, aggregates: Sequence[ServedAggregate], read_models: Sequence[ServedReadModel]) -> None:
-    """Serve the command side, the histories, the read models, the probes and the metrics."""
+def add_routes(
+    app: RoleApp,
+    aggregates: Sequence[ServedAggregate],
+    chains: Sequence[ServedChain],
+    read_models: Sequence[ServedReadModel],
+) -> None:
+    """Serve the command side, the histories, the chains, the read models, the probes and the metrics."""
     server: Any = app.web
     web_app: web.Application = server.web_app
     places, commits = Places(app), Commits()
@@ -37,5 +43,7 @@ def add_routes(app: RoleApp, aggregates: Sequence[ServedAggregate], read_models:
     CommandViews(places, commits, tuple(aggregates)).add_to(web_app)
     for aggregate in aggregates:
         HistoryViews(places, aggregate).add_to(web_app)
+    for chain in chains:
+        ChainViews(places, chain).add_to(web_app)
     for read_model in read_models:
         ReadModelViews(places, commits, read_model).add_to(web_app)

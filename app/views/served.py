@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from app.kernel import Aggregate, Projection
+from app.kernel import Aggregate, Chain, Projection
 
 
 @dataclass(frozen=True)
@@ -23,3 +23,11 @@ class ServedReadModel:
 
     projection: Projection[Any]
     projecting: str
+
+
+@dataclass(frozen=True)
+class ServedChain:
+    """One chain and the agent that runs its instances."""
+
+    chain: Chain[Any]
+    chaining: str

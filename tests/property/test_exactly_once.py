@@ -12,14 +12,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.catalogue import CATALOGUE
+from app.catalogue import Catalogue
 from app.domain.order import ORDER, CancelOrder, ConfirmDelivery, CreateOrder, Item, ProcessPayment, ShipOrder
 from app.kernel import Command, Envelope
+from app.projections.orders import ORDERS
 from app.runtime.codec import Codec
 from app.runtime.ports import TopicPartition
 from app.runtime.shard import META_KEY
 from tests.property.lives import SETTINGS, TOPICS, Lived, Town
 
+ONLY_ORDERS = Catalogue(aggregates=(ORDER,), projections=(ORDERS,))
 CODEC = Codec(ORDER.commands)
 COMMANDS, EVENTS, OUTCOMES = (TOPICS.commands("orders"), TOPICS.events("orders"), TOPICS.outcomes("orders"))
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -57,7 +59,7 @@ def sent_commands(draw: st.DrawFn) -> list[Sent]:
 
 
 def orders_town() -> Town:
-    return Town(CATALOGUE.agents(SETTINGS), CATALOGUE.topics(SETTINGS))
+    return Town(ONLY_ORDERS.agents(SETTINGS), ONLY_ORDERS.topics(SETTINGS))
 
 
 def in_one_life(commands: Sequence[Sent]) -> Lived:

@@ -9,14 +9,20 @@ from app.domain.order import (
     ORDER,
     CancelOrder,
     ConfirmDelivery,
+    ConfirmReservation,
     CreateOrder,
+    InventoryReserved,
     Item,
     OrderCancelled,
     OrderCreated,
     OrderShipped,
     PaymentFailed,
     PaymentProcessed,
+    PaymentRequested,
     ProcessPayment,
+    RefundRequested,
+    RequestPayment,
+    RequestRefund,
     ShipmentDelivered,
     ShipOrder,
 )
@@ -103,14 +109,35 @@ def test_nothing_but_creating_can_be_done_with_an_order_that_does_not_exist() ->
         given(ORDER).when(command).then_rejected("order_not_found")
 
 
+def test_payment_is_requested_once_every_item_is_reserved() -> None:
+    reserved = InventoryReserved("o1", "c1")
+    given(ORDER, CREATED).when(RequestPayment("o1")).then_rejected("order_not_reserved")
+    given(ORDER, CREATED).when(ConfirmReservation("o1")).then(reserved)
+    given(ORDER, CREATED, reserved).when(ConfirmReservation("o1")).then()
+    requested = PaymentRequested("o1", "c1", CREATED.total)
+    given(ORDER, CREATED, reserved).when(RequestPayment("o1")).then(requested)
+    given(ORDER, CREATED, reserved, requested).when(RequestPayment("o1")).then()
+
+
+def test_what_was_paid_for_a_cancelled_order_is_refunded_once() -> None:
+    cancelled = OrderCancelled("o1", "c1", "no", CREATED.total)
+    refund = RefundRequested("o1", "c1", CREATED.total)
+    given(ORDER, CREATED).when(RequestRefund("o1")).then_rejected("nothing_to_refund")
+    given(ORDER, CREATED, cancelled).when(RequestRefund("o1")).then(refund)
+    given(ORDER, CREATED, cancelled, refund).when(RequestRefund("o1")).then_rejected("nothing_to_refund")
+
+
 def test_the_aggregate_reads_its_messages_from_the_annotations() -> None:
     assert ORDER.category == "orders"
     assert [kind.wire_name for kind in ORDER.commands] == [
         "order.create.v1",
+        "order.confirm-reservation.v1",
+        "order.request-payment.v1",
         "order.process-payment.v1",
         "order.ship.v1",
         "order.confirm-delivery.v1",
         "order.cancel.v1",
+        "order.request-refund.v1",
     ]
     assert OrderCreated in ORDER.events
-    assert len(ORDER.events) == 6
+    assert len(ORDER.events) == 9

@@ -1,0 +1,202 @@
+"""events ─▶ routing ─▶ inbox ─▶ chaining ─▶ commands: the next step, its compensation, or a time-out.
+
+A chain's instance lives in the partition of its home aggregate's id. Events of other aggregates lie elsewhere: a
+routing agent takes them to the instance's partition. Time comes as records, too: ticks.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from app.kernel import Aggregate, Chain, Command, Envelope, Step, stream_id_of
+from app.kernel.errors import ConfigurationRefused, UndecodableMessage
+from app.runtime.agent import Agent, Ticking
+from app.runtime.batch import Decode
+from app.runtime.codec import Codec
+from app.runtime.ports import Record
+from app.runtime.topics import Topics, partition_of
+from app.runtime.unit import UnitOfWork
+from tables.chains import TIMERS, Instance, instances_of, timer_key, timer_of
+
+S = TypeVar("S")
+
+NAMESPACE = uuid.UUID("5a0f6f5e-6d2c-5a55-9d8e-0d4d3f0b7c11")
+TIMERS_PER_TICK = 500
+
+CommandTopics = Callable[[type[Command]], str]
+"""The commands topic of a command's aggregate."""
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """The time has come at least so far."""
+
+    time: datetime
+
+
+def chaining_name(chain: Chain[Any]) -> str:
+    """The agent's name."""
+    return f"chaining-{chain.name}"
+
+
+def routing_name(chain: Chain[Any]) -> str:
+    """The name of the agent that brings foreign events to the instances."""
+    return f"routing-{chain.name}"
+
+
+def routing(chain: Chain[Any], topics: Topics, decoders: Mapping[str, Decode], partitions: int) -> Agent:
+    """The agent that copies events of the followed aggregates to the partition of the instance that they belong to."""
+    inbox = topics.inbox(chain.name)
+
+    def fold(unit: UnitOfWork, record: Record, event: Envelope[Any]) -> None:
+        instance = chain.instance(event.message)
+        if instance is not None:
+            key = instance.encode()
+            unit.emit(inbox, key, record.value, partition=partition_of(key, partitions), headers=record.headers)
+
+    sources = tuple(topics.events(aggregate.category) for aggregate in chain.follows)
+    return Agent(
+        name=routing_name(chain),
+        sources=sources,
+        decode={topics.events(a.category): decoders[a.category] for a in chain.follows},
+        fold=fold,
+        tables=(),
+        emits=(inbox,),
+        help=f"{', '.join(sources)} → route by instance → {inbox}",
+    )
+
+
+def chaining(
+    chain: Chain[Any], topics: Topics, decoders: Mapping[str, Decode], partitions: int, target: CommandTopics
+) -> Agent:
+    """The agent that runs a chain's instances. `decoders` are by category."""
+    chainer = _Chainer(chain, partitions, target)
+    home, inbox, ticks = topics.events(chain.home.category), topics.inbox(chain.name), topics.ticks(chain.name)
+    decode: dict[str, Decode] = {home: decoders[chain.home.category], ticks: decode_tick}
+    sources: tuple[str, ...] = (home, ticks)
+    if chain.follows:
+        codec = Codec([event for aggregate in chain.follows for event in aggregate.events])
+        decode[inbox] = lambda record: codec.decode(record.value)
+        sources = (home, inbox, ticks)
+    emits = tuple(sorted({target(kind) for kind in chainer.commands}))
+    return Agent(
+        name=chaining_name(chain),
+        sources=sources,
+        decode=decode,
+        fold=chainer.fold,
+        tables=(chainer.instances, TIMERS),
+        ahead=chainer.instances,
+        emits=emits,
+        ticking=Ticking(ticks, TIMERS),
+        help=f"{home} → {chain.name} → {', '.join(emits)}",
+    )
+
+
+def decode_tick(record: Record) -> Tick:
+    """The tick in a record."""
+    try:
+        return msgspec.json.decode(record.value or b"", type=Tick)
+    except msgspec.DecodeError as error:
+        raise UndecodableMessage(str(error)) from error
+
+
+class _Chainer(Generic[S]):
+    def __init__(self, chain: Chain[S], partitions: int, target: CommandTopics) -> None:
+        self.instances = instances_of(chain)
+        self.commands = [kind for aggregate in (chain.home, *chain.follows) for kind in aggregate.commands]
+        self._chain = chain
+        self._partitions = partitions
+        self._target = target
+        self._codec = Codec(self.commands)
+        self._source = f"/eventfleet/chains/{chain.name}"
+
+    def fold(self, unit: UnitOfWork, record: Record, message: Envelope[Any] | Tick) -> None:
+        """React to an event, or to the time."""
+        if isinstance(message, Tick):
+            self._tick(unit, message.time)
+        else:
+            self._event(unit, message)
+
+    def _event(self, unit: UnitOfWork, event: Envelope[Any]) -> None:
+        id_ = self._chain.instance(event.message)
+        if id_ is None:
+            return
+        before = unit.get(self.instances, id_.encode())
+        stream = f"{type(event.message).wire_name.partition('.')[0]}/{event.stream_id}"
+        version = event.version or 0
+        if before is not None and version <= before.seen.get(stream, 0):
+            return
+        step = self._chain.react(before.state if before else self._chain.initial, event)
+        if before is None and step == Step(self._chain.initial):
+            return  # the chain does not care for this one
+        instance = before or Instance(self._chain.initial, event.time, correlation_id=event.correlation_id)
+        instance = msgspec.structs.replace(instance, seen={**instance.seen, stream: version})
+        self._take(unit, id_, instance, step, _Cause(event.id, event.time))
+
+    def _tick(self, unit: UnitOfWork, now: datetime) -> None:
+        for key, _ in unit.scan_committed(TIMERS, None, TIMERS_PER_TICK):
+            due, name, id_ = timer_of(key)
+            if due > now:
+                break
+            unit.put(TIMERS, key, None)
+            instance = unit.get(self.instances, id_.encode())
+            if instance is None or timer_key(instance.timers.get(name, now), name, id_) != key:
+                continue  # it was cancelled, or set anew
+            timers = {other: at for other, at in instance.timers.items() if other != name}
+            instance = msgspec.structs.replace(instance, timers=timers)
+            step = self._chain.time_out(instance.state, name)
+            self._take(unit, id_, instance, step, _Cause(f"{self._chain.name}:{id_}:{name}:{due.isoformat()}", due))
+
+    def _take(self, unit: UnitOfWork, id_: str, instance: Instance[S], step: Step[S], cause: _Cause) -> None:
+        timers = dict(instance.timers)
+        for name, after in step.timers.items():
+            if name in timers:
+                unit.put(TIMERS, timer_key(timers.pop(name), name, id_), None)
+            if after is not None:
+                timers[name] = cause.time + after
+                unit.put(TIMERS, timer_key(timers[name], name, id_), timers[name])
+        for number, command in enumerate(step.send):
+            self._send(unit, command, cause, number, instance.correlation_id)
+        since = cause.time if step.waiting_for != instance.waiting_for else instance.since
+        unit.put(
+            self.instances,
+            id_.encode(),
+            msgspec.structs.replace(
+                instance,
+                state=step.state,
+                since=since,
+                waiting_for=step.waiting_for,
+                finished=step.finished,
+                timers=timers,
+            ),
+        )
+
+    def _send(self, unit: UnitOfWork, command: Command, cause: _Cause, number: int, correlation: str | None) -> None:
+        """The command's id is derived from what it is for: a replay sends the same, and the aggregate knows it."""
+        id_ = str(uuid.uuid5(NAMESPACE, f"{self._chain.name}|{cause.id}|{number}"))
+        stream_id = stream_id_of(command)
+        envelope = Envelope(id_, stream_id, cause.time, command, None, correlation, cause.id)
+        key = stream_id.encode()
+        value = self._codec.encode(envelope, self._source)
+        unit.emit(self._target(type(command)), key, value, partition=partition_of(key, self._partitions))
+
+
+class _Cause(msgspec.Struct, frozen=True):
+    id: str
+    time: datetime
+
+
+def command_topics(aggregates: tuple[Aggregate[Any, Any, Any], ...], topics: Topics) -> CommandTopics:
+    """Where the commands of these aggregates go."""
+    by_kind = {kind: topics.commands(aggregate.category) for aggregate in aggregates for kind in aggregate.commands}
+
+    def target(kind: type[Command]) -> str:
+        if kind not in by_kind:
+            raise ConfigurationRefused(f"{kind.__name__} belongs to no aggregate of the catalogue: add its aggregate")
+        return by_kind[kind]
+
+    return target
