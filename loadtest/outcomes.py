@@ -73,6 +73,13 @@ class Waiting:
         """Note that something is not as it must be."""
         self.mismatches.append(text)
 
+    def lost(self, command_id: str, text: str) -> None:
+        """Note that a command's outcome will not come."""
+        self.mismatch(text)
+        self._open.pop(command_id, None)
+        if not self._open:
+            self.all_answered.set()
+
     def unanswered(self) -> list[str]:
         """Command ids without an outcome."""
         return sorted(self._open)

@@ -34,11 +34,14 @@ class _Step:
 _OF_CREATED = ("total", "customer_id", "customer_name", "customer_email", "items")
 STEPS = {
     "order.created.v1": _Step(("new",), "created", "created_at", tuple((name, name) for name in _OF_CREATED)),
+    "order.inventory-reserved.v1": _Step(("created",), None, "reserved_at"),
+    "order.payment-requested.v1": _Step(("created",), None, "payment_requested_at"),
     "order.payment-failed.v1": _Step(("created",)),
     "order.payment-processed.v1": _Step(("created",), "paid", "paid_at"),
     "order.shipped.v1": _Step(("paid",), "shipped", "shipped_at", (("tracking_number", "tracking_number"),)),
     "order.delivered.v1": _Step(("shipped",), "delivered", "delivered_at"),
     "order.cancelled.v1": _Step(("created", "paid"), "cancelled", "cancelled_at", (("cancel_reason", "reason"),)),
+    "order.refund-requested.v1": _Step(("cancelled",), None, "refund_requested_at"),
 }
 COMPARED = (
     *("version", "status", *_OF_CREATED, "tracking_number", "cancel_reason", "failed_payments"),
@@ -139,8 +142,8 @@ class Recount:
         if command_id in self._command_ids:
             self.mismatch(f"{command_id} has two outcomes in the log")
         self._command_ids.add(command_id)
-        if bool(events) == bool(outcome.get("rejected")):
-            self.mismatch(f"{command_id} was {'rejected, and has' if events else 'accepted, and has no'} events")
+        if events and outcome.get("rejected"):
+            self.mismatch(f"{command_id} was rejected, and has events")
         self._claimed |= dict.fromkeys(events, command_id)
 
     def match(self) -> None:

@@ -86,13 +86,13 @@ class HttpSender:
         before = self._tails.get(step.order_id)
         task = asyncio.create_task(self._after(before, step))
         self._tails[step.order_id] = task
-        task.add_done_callback(lambda done: self._forget(step.order_id, done))
+        task.add_done_callback(lambda done: self._forget(step, done))
 
-    def _forget(self, order_id: str, done: asyncio.Task[None]) -> None:
-        if self._tails.get(order_id) is done:
-            del self._tails[order_id]
+    def _forget(self, step: Step, done: asyncio.Task[None]) -> None:
+        if self._tails.get(step.order_id) is done:
+            del self._tails[step.order_id]
         if not done.cancelled() and done.exception() is not None:
-            self._waiting.mismatch(f"{order_id}: {done.exception()!r}")
+            self._waiting.lost(step.command_id, f"{step.command_id}: {done.exception()!r}")
 
     async def _after(self, before: asyncio.Task[None] | None, step: Step) -> None:
         if before is not None:
@@ -101,7 +101,7 @@ class HttpSender:
             if await self._post(step):
                 return
             await asyncio.sleep(RETRY_S)
-        self._waiting.mismatch(f"{step.command_id}: no worker answered it in {TRIES} tries")
+        self._waiting.lost(step.command_id, f"{step.command_id}: no worker answered it in {TRIES} tries")
 
     async def _post(self, step: Step) -> bool:
         if self._session is None:
@@ -112,11 +112,12 @@ class HttpSender:
         headers = {"Idempotency-Key": step.command_id, "Content-Type": "application/json"}
         try:
             async with self._session.post(url, data=_json.encode(step.command), headers=headers) as answer:
-                body = await answer.json(content_type=None)
+                raw = await answer.read()
                 if answer.status in (202, 503):
                     return False
         except (aiohttp.ClientError, TimeoutError, OSError):
             return False
+        body = _told(raw)
         reason = body.get("reason", f"status {answer.status}") if answer.status >= 400 else None
         if step.repeat:
             self._waiting.repeated(step, reason, body.get("version", -1))
@@ -137,6 +138,14 @@ class HttpSender:
         await asyncio.gather(*under_way, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
+
+
+def _told(raw: bytes) -> dict[str, Any]:
+    """What an answer says; nothing, where it is no JSON object."""
+    try:
+        return msgspec.json.decode(raw, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return {}
 
 
 def now() -> float:
