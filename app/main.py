@@ -64,7 +64,8 @@ def _served_aggregates(catalogue: Catalogue) -> list[ServedAggregate]:
 
 
 def _served_read_models(catalogue: Catalogue) -> list[ServedReadModel]:
-    return [ServedReadModel(p, projecting_name(p)) for p in catalogue.projections]
+    by_category = {served.aggregate.category: served for served in _served_aggregates(catalogue)}
+    return [ServedReadModel(p, projecting_name(p), by_category[p.category]) for p in catalogue.projections]
 
 
 def _calm_the_garbage_collector() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from app.views.problems import Problem
 
@@ -36,9 +36,20 @@ class HistoryPage(Parameters):
 
 
 class Row(Parameters):
-    """One row; with `min_version`, wait (for as long as a command waits) until it has come that far."""
+    """One row; with `min_version`, wait (for as long as a command waits) until it has come that far.
+
+    With `version` or `as_of`, the row as it was then: after that event, or at that time.
+    """
 
     min_version: int | None = Field(default=None, ge=1)
+    version: int | None = Field(default=None, ge=1)
+    as_of: AwareDatetime | None = None
+
+    @model_validator(mode="after")
+    def _one_moment(self) -> Row:
+        if sum(moment is not None for moment in (self.min_version, self.version, self.as_of)) > 1:
+            raise ValueError("give one of min_version, version and as_of")
+        return self
 
 
 class CommandLine(Parameters):

@@ -14,6 +14,7 @@ from aiohttp import web
 from app.runtime.shard import Shard
 from app.views.commits import Commits
 from app.views.parameters import Page, Row, parse
+from app.views.past_rows import PastRows
 from app.views.places import Places, position_of, store_of
 from app.views.problems import Problem, answer, not_ready
 from app.views.served import ServedReadModel
@@ -42,6 +43,7 @@ class ReadModelViews:
         self._agent = served.projecting
         self._name = served.projection.name
         self._table = read_model_of(served.projection)
+        self._past = PastRows(places, served)
         self._wait_s = places.app.fleet_settings.outcome_wait_ms / 1000
 
     def add_to(self, web_app: web.Application) -> None:
@@ -53,6 +55,8 @@ class ReadModelViews:
         """One row, with its version as the ETag and the worker's position in the sources."""
         wanted = parse(request, Row)
         row_id = request.match_info["id"]
+        if wanted.version is not None or wanted.as_of is not None:
+            return await self._past.row(request, row_id, wanted)
         partition = self._places.partition(row_id)
         shard = self._places.here(self._agent, partition)
         if shard is None:

@@ -19,10 +19,11 @@ class ServedAggregate:
 
 @dataclass(frozen=True)
 class ServedReadModel:
-    """One read model and the agent that maintains it."""
+    """One read model, the agent that maintains it, and whose events it is made of."""
 
     projection: Projection[Any]
     projecting: str
+    of: ServedAggregate
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import aiohttp
 import pytest
@@ -171,6 +172,26 @@ async def test_pages_cover_everything_once_and_in_order(client: Client) -> None:
         assert set(ORDERS) <= set(seen)
     assert (await client.get("/orders?limit=0")).status == 422
     assert (await client.get("/orders?partitions=99")).status == 422
+
+
+async def test_rows_of_the_past(client: Client) -> None:
+    assert (await client.create("past")).status == 201
+    first = (await client.get("/orders/past?min_version=1")).body
+    await client.post("ProcessPayment", order_id="past", payment_id="p", amount="7.00")
+    paid = (await client.get("/orders/past?min_version=2")).body
+    await client.post("CancelOrder", order_id="past", reason="no")
+    await client.get("/orders/past/history?after=2")
+    for worker in (0, 1):
+        assert (await client.get("/orders/past?version=1", worker)).body == first
+        then = await client.get("/orders/past?version=2", worker)
+        assert (then.body, then.headers["ETag"]) == (paid, '"2"')
+        at = quote(paid["paid_at"])
+        assert (await client.get(f"/orders/past?as_of={at}", worker)).body == paid
+        assert (await client.get("/orders/past?version=9", worker)).status == 404
+        assert (await client.get("/orders/past?as_of=2020-01-01T00:00:00Z", worker)).status == 404
+    assert (await client.get("/orders/past?as_of=yesterday")).status == 422
+    assert (await client.get("/orders/past?as_of=2020-01-01T00:00:00")).status == 422
+    assert (await client.get("/orders/past?version=1&min_version=1")).status == 422
 
 
 async def test_unchanged_row_is_not_sent_again(client: Client) -> None:
