@@ -12,10 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from app.catalogue import CATALOGUE
+from app.cli.trace import grow, read_correlated, show
 from app.kernel.errors import FleetError
 from app.local.fleet import LocalFleet, Plan
 from app.runtime.kafka.admin import ensure_topics
 from app.runtime.settings import describe_settings, load_settings
+from app.runtime.topics import Topics
 
 DIRECTORY = Path(".fleet")
 PASS_ON = {"ignore_unknown_options": True, "help_option_names": []}
@@ -84,6 +86,24 @@ def topics() -> None:
     s = load_settings()
     made = asyncio.run(ensure_topics(s.brokers, CATALOGUE.topics(s), s.partitions, s.replication))
     click.echo("\n".join(f"made {name}" for name in made) or "every topic is there")
+
+
+@cli.command()
+@click.argument("correlation_id")
+def trace(correlation_id: str) -> None:
+    """Print the tree of commands and events that one command led to, across aggregates.
+
+    CORRELATION_ID is that of any of them; without one of its own, a command's id is its correlation id.
+    """
+    fleet = LocalFleet.known(DIRECTORY)
+    s = load_settings()
+    brokers = fleet.brokers if fleet is not None and fleet.running else s.brokers
+    names = Topics(s.topic_prefix)
+    topics_ = [topic.name for aggregate in CATALOGUE.aggregates for topic in names.of_category(aggregate.category)]
+    roots = grow(asyncio.run(read_correlated(brokers, topics_, correlation_id)))
+    if not roots:
+        raise click.ClickException(f"nothing is known of {correlation_id}")
+    Console().print(show(roots, correlation_id))
 
 
 @cli.command()
