@@ -18,6 +18,9 @@ async def start(client: Any, brokers: str) -> None:
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
             await client.start()
+    except asyncio.CancelledError:
+        await stop(client)
+        raise
     except (KafkaError, OSError) as error:
         await stop(client)
         raise BrokerUnavailable(

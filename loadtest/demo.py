@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
+from subprocess import SubprocessError
 
 import click
 from rich.console import Console
@@ -17,11 +16,13 @@ from rich.console import Console
 from app.kernel.errors import FleetError
 from app.local.errors import LocalFleetError
 from app.local.fleet import LocalFleet, Plan
+from app.local.workers import LocalWorker
 from app.runtime.settings import Settings, load_settings
 from app.runtime.topics import Topics
 from loadtest.children import end_children
 from loadtest.customers import population
-from loadtest.drive import drive, run_name
+from loadtest.drive import Driven, drive, run_name
+from loadtest.interrupts import Interrupts
 from loadtest.recount import recount
 from loadtest.report import Report, json_file
 from loadtest.schedule import ORDERS_MAX, Due, schedule
@@ -29,14 +30,20 @@ from loadtest.terminal import Ticker
 
 DIRECTORY = Path(".fleet")
 INTERRUPTED = 130
-WARM_UP_ORDERS, WARM_UP_RATE = 60, 30.0
-"""A Java broker that has just started compiles itself for a second. These orders are recounted, but not timed."""
+WARM_UP_RATE = 30.0
 
 
 @click.command()
 @click.option("--orders", default=500, show_default=True, type=click.IntRange(1, ORDERS_MAX))
 @click.option(
     "--rate", default=50.0, show_default=True, type=click.FloatRange(0.1, 20_000), help="Orders begun a second."
+)
+@click.option(
+    "--warm-up",
+    default=60,
+    show_default=True,
+    type=click.IntRange(0, 1_000),
+    help="Orders that go before, recounted but not timed: a Java broker that has just started compiles itself.",
 )
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 16), help="Workers of the role all.")
 @click.option("--split", is_flag=True, help="One worker per role, instead of workers that do everything.")
@@ -51,6 +58,7 @@ def main(
     *,
     orders: int,
     rate: float,
+    warm_up: int,
     workers: int,
     split: bool,
     seed: int,
@@ -63,18 +71,27 @@ def main(
 
     With FLEET_BROKERS set, that Kafka is used and none started.
     """
-    console = Console()
+    console, interrupts = Console(), Interrupts()
+    interrupts.catch()
     plan = Plan(split, workers, port, web_port, os.environ.get("FLEET_BROKERS"))
     try:
         settings, run = load_settings(), run_name()
-        with _fleet(plan, console, keep=keep) as fleet:
-            due = schedule(list(population(run, orders, seed)), rate)
-            report = _run(fleet, settings, run, due, console)
-    except (FleetError, OSError) as error:
+        with _fleet(plan, console, interrupts, keep=keep) as fleet:
+            report = _run(
+                fleet,
+                settings.model_copy(update={"brokers": fleet.brokers}),
+                schedule(list(population(f"w{run}", warm_up, 0)), WARM_UP_RATE),
+                schedule(list(population(run, orders, seed)), rate),
+                run=run,
+                console=console,
+                interrupts=interrupts,
+            )
+            interrupts.check()
+    except (FleetError, OSError, SubprocessError, KeyboardInterrupt) as error:
+        if interrupts.came:  # whatever it broke
+            console.print("Interrupted: everything that was started is stopped.")
+            sys.exit(INTERRUPTED)
         raise click.ClickException(str(error)) from error
-    except KeyboardInterrupt:
-        console.print("Interrupted: everything that was started is stopped.")
-        sys.exit(INTERRUPTED)
     report.show(console)
     if not report.ok:
         console.print(f"What the workers had to say is in {DIRECTORY / 'logs'}.", highlight=False)
@@ -83,7 +100,7 @@ def main(
 
 
 @contextmanager
-def _fleet(plan: Plan, console: Console, *, keep: bool) -> Iterator[LocalFleet]:
+def _fleet(plan: Plan, console: Console, interrupts: Interrupts, *, keep: bool) -> Iterator[LocalFleet]:
     """A running fleet, stopped at the end: unless it ran before, then it is used as it is."""
     known = LocalFleet.known(DIRECTORY)
     if known is not None and known.running:
@@ -91,17 +108,17 @@ def _fleet(plan: Plan, console: Console, *, keep: bool) -> Iterator[LocalFleet]:
         console.print("A fleet runs here already: using it, with its own options.")
         yield known
         return
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
     fleet, kept = LocalFleet(DIRECTORY, plan), False
     try:
         fleet.up(with_parent=not keep, say=lambda text: console.print(text, highlight=False))
+        interrupts.check()
         yield fleet
         kept = keep
     finally:
         if kept:
             console.print("The fleet goes on: `fleet status` shows it, `fleet down` stops it.")
         else:
+            interrupts.ignore()
             _stop(fleet, console)
 
 
@@ -115,35 +132,40 @@ def _check_ready(fleet: LocalFleet) -> None:
 
 
 def _stop(fleet: LocalFleet, console: Console) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave anything behind
     console.print("Stopping …")
+    # All at once: one after the other, each would take over what the one before had served.
+    with ThreadPoolExecutor() as at_once:
+        list(at_once.map(LocalWorker.stop, fleet.workers))
     fleet.down()
     end_children()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-def _run(fleet: LocalFleet, settings: Settings, run: str, due: Sequence[Due], console: Console) -> Report:
-    settings = settings.model_copy(update={"brokers": fleet.brokers})
+def _run(
+    fleet: LocalFleet,
+    settings: Settings,
+    warm_up: Sequence[Due],
+    due: Sequence[Due],
+    *,
+    run: str,
+    console: Console,
+    interrupts: Interrupts,
+) -> Report:
     urls = [worker.url for worker in fleet.workers]
     orders = len({one.step.order_id for one in due})
+    before_that = ", after a warm-up" if warm_up else ""
     console.print(
-        f"Driving {orders:,} orders, {len(due):,} commands in {due[-1].at_s:.0f} s, after a warm-up …", highlight=False
+        f"Driving {orders:,} orders, {len(due):,} commands in {due[-1].at_s:.0f} s{before_that} …", highlight=False
     )
-    warm = asyncio.run(drive(schedule(list(population(f"w{run}", WARM_UP_ORDERS, 0)), WARM_UP_RATE), settings, urls))
+    warm = interrupts.run(drive(warm_up, settings, urls)) if warm_up else Driven()
     before = _cpu_seconds(fleet)
     with Ticker(console) as ticker:
-        driven = asyncio.run(drive(due, settings, urls, "kafka", ticker))
+        driven = interrupts.run(drive(due, settings, urls, "kafka", ticker))
     driven.mismatches += warm.mismatches
     after = _cpu_seconds(fleet)
     cpu = {role: (after[role] - before[role]) / driven.seconds * 100 for role in after}
     console.print("Recounting the event log and comparing it with the view …")
     topics = Topics(settings.topic_prefix)
-    found = asyncio.run(
+    found = interrupts.run(
         recount(
             fleet.brokers,
             topics.events("orders"),

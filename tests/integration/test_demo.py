@@ -22,6 +22,7 @@ PORTS = 6
 ORDERS = 40
 ENDED_TIMEOUT_S = 10.0
 INTERRUPTED = 130
+COLD = ("--warm-up", "0")
 
 
 class Demo:
@@ -52,11 +53,16 @@ class Demo:
 
     def run(self, *arguments: str) -> dict[str, Any]:
         """Run it to its end; its figures."""
-        one = self.start("--json", "figures.json", *arguments)
-        told, _ = one.communicate(timeout=100)
-        assert one.returncode == 0, told
+        self.told(0, "--json", "figures.json", *arguments)
         figures: dict[str, Any] = json.loads((self.directory / "figures.json").read_text())
         return figures
+
+    def told(self, code: int, *arguments: str) -> str:
+        """Run it to its end, which must be this exit code; what it says."""
+        one = self.start(*arguments)
+        told, _ = one.communicate(timeout=100)
+        assert one.returncode == code, told
+        return told
 
     def left(self) -> list[str]:
         """What still runs in its directory, or was started from there: pids and command lines."""
@@ -93,27 +99,38 @@ def demo(tmp_path: Path, kafka: object) -> Iterator[Demo]:
 
 
 def test_it_runs_and_runs_again_on_the_kept_data_with_roles_split(demo: Demo) -> None:
-    first = demo.run()
+    first = demo.run("--warm-up", "20")
     assert (first["ok"], first["orders"], first["mismatches"]) == (True, ORDERS, 0)
     assert first["events_by_type"]["order.created.v1"] == sum(first["orders_by_status"].values()) == ORDERS
     assert first["events"] == first["commands"] - first["repeats"] - sum(first["rejected"].values())
+    assert first["log_events"] > first["events"] + 20
     assert 0 < first["outcome_ms"]["p50"] <= first["outcome_ms"]["p99"]
     assert 0 < first["latency_ms"]["p50"] <= first["latency_ms"]["p99"]
     assert set(first["cpu"]) == {"all", "kafka"}
-    second = demo.run("--split", "--seed", "2")
-    assert (second["ok"], second["orders"]) == (True, ORDERS)
-    assert second["log_events"] > first["log_events"] + second["events"]
-    assert {"commands", "reads", "kafka"} <= set(second["cpu"])
     assert demo.left() == []
+    second = demo.run("--split", "--seed", "2", "--keep", *COLD)
+    assert (second["ok"], second["orders"]) == (True, ORDERS)
+    assert second["log_events"] == first["log_events"] + second["events"]
+    assert {"commands", "reads", "kafka"} <= set(second["cpu"])
+    use_what_was_kept(demo)
 
 
-@pytest.mark.parametrize("moment", ["Starting Kafka", "Starting 2 workers", "Driving", "sent", "Recounting"])
+def use_what_was_kept(demo: Demo) -> None:
+    kept = demo.left()
+    assert len(kept) >= 3
+    assert "A fleet runs here already" in demo.told(0, *COLD)
+    assert demo.left() == kept
+    fleet = LocalFleet.known(demo.directory / ".fleet")
+    assert fleet is not None
+    fleet.workers[0].stop()
+    assert f"{fleet.workers[0].name} cannot serve" in demo.told(1)
+
+
+@pytest.mark.parametrize("moment", ["Starting Kafka", "Starting 2 workers", "sent", "Recounting"])
 def test_ctrl_c_leaves_nothing_behind(demo: Demo, moment: str) -> None:
-    one = demo.start("--orders", "150")
+    one = demo.start("--orders", "200", "--rate", "150", *COLD)
     assert one.stdout is not None
-    for line in one.stdout:
-        if moment in line:
-            break
+    assert any(moment in line for line in one.stdout)
     one.send_signal(signal.SIGINT)
     one.send_signal(signal.SIGINT)  # people are impatient
     told, _ = one.communicate(timeout=60)
@@ -129,20 +146,3 @@ def test_kill_9_of_the_demo_takes_its_fleet_along(demo: Demo) -> None:
     one.kill()
     one.communicate(timeout=60)
     assert wait_until(lambda: demo.left() == [], ENDED_TIMEOUT_S), demo.left()
-
-
-def test_a_kept_fleet_is_used_by_the_next_demo(demo: Demo) -> None:
-    assert demo.run("--keep")["ok"]
-    assert len(demo.left()) == 3
-    one = demo.start()
-    told, _ = one.communicate(timeout=100)
-    assert one.returncode == 0, told
-    assert "A fleet runs here already" in told
-    assert len(demo.left()) == 3
-    fleet = LocalFleet.known(demo.directory / ".fleet")
-    assert fleet is not None
-    fleet.workers[0].stop()
-    one = demo.start()
-    told, _ = one.communicate(timeout=100)
-    assert one.returncode == 1
-    assert "worker-1 cannot serve" in told
