@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agents.alerting import alerting
 from agents.chaining import chaining, command_topics, routing
 from agents.deciding import deciding
 from agents.indexing import indexing
@@ -14,22 +15,25 @@ from app.chains.fulfilment import FULFILMENT
 from app.domain.customer import CUSTOMER
 from app.domain.inventory import INVENTORY
 from app.domain.order import ORDER
-from app.kernel import Aggregate, Chain, Command, Projection
+from app.filters.high_value import HIGH_VALUE
+from app.filters.vip import VIP
+from app.kernel import Aggregate, Chain, Command, Filter, Projection
 from app.kernel.errors import ConfigurationRefused
 from app.projections.orders import ORDERS
 from app.runtime.agent import Agent
 from app.runtime.batch import Decode
 from app.runtime.codec import Codec
 from app.runtime.settings import Settings
-from app.runtime.topics import DIRECTORY, Topic, Topics, same_names
+from app.runtime.topics import A_WEEK, DIRECTORY, Topic, Topics, same_names
 
-DECIDING, INDEXING, CHAINING, PROJECTING = "deciding", "indexing", "chaining", "projecting"
+DECIDING, INDEXING, CHAINING = "deciding", "indexing", "chaining"
+PROJECTING, ALERTING = "projecting", "alerting"
 
 ROLES: dict[str, tuple[str, ...]] = {
-    "all": (DECIDING, INDEXING, CHAINING, PROJECTING),
+    "all": (DECIDING, INDEXING, CHAINING, PROJECTING, ALERTING),
     "commands": (DECIDING, INDEXING),
     "chains": (CHAINING,),
-    "reads": (PROJECTING,),
+    "reads": (PROJECTING, ALERTING),
 }
 """Which kinds of agents run together: one Faust app, one consumer group, one workload. `all` is the local default."""
 
@@ -39,15 +43,17 @@ SPLIT = ("commands", "chains", "reads")
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Aggregates, chains and projections, and what follows from them: agents, topics, wire names."""
+    """Aggregates, chains, projections and filters, and what follows from them: agents, topics, wire names."""
 
     aggregates: tuple[Aggregate[Any, Any, Any], ...]
     projections: tuple[Projection[Any], ...]
     chains: tuple[Chain[Any], ...] = ()
+    filters: tuple[Filter, ...] = ()
 
     def __post_init__(self) -> None:
         _refuse_repeated("category", [aggregate.category for aggregate in self.aggregates])
         _refuse_repeated("projection", [projection.name for projection in self.projections])
+        _refuse_repeated("filter", [filter_.name for filter_ in self.filters])
         _refuse_repeated("chain", [chain.name for chain in self.chains])
         _refuse_repeated("command", [kind.__name__ for kind in self.commands()])
         categories = {aggregate.category for aggregate in self.aggregates}
@@ -78,6 +84,8 @@ class Catalogue:
         found = [topic for aggregate in self.aggregates for topic in topics.of_category(aggregate.category)]
         for chain in self.chains:
             found += topics.of_chain(chain.name)
+        found += [Topic(topics.inbox(f.name), A_WEEK) for f in self.filters if f.knows is not None]
+        found.append(Topic(topics.alerts, A_WEEK))
         for agents in self._by_kind(settings).values():
             for agent in agents:
                 found += topics.of_agent(agent.name, logged=agent.logged)
@@ -94,6 +102,7 @@ class Catalogue:
             ],
             INDEXING: [indexing(a.category, topics, decode[a.category]) for a in self.aggregates],
             CHAINING: [agent for chain in self.chains for agent in self._of_chain(chain, topics, decode, settings)],
+            ALERTING: [agent for f in self.filters for agent in alerting(f, topics, decode, settings.partitions)],
             PROJECTING: [projecting(p, topics, decode[p.category]) for p in self.projections],
         }
 
@@ -120,4 +129,5 @@ CATALOGUE = Catalogue(
     aggregates=(ORDER, INVENTORY, CUSTOMER),
     projections=(ORDERS,),
     chains=(FULFILMENT,),
+    filters=(HIGH_VALUE, VIP),
 )

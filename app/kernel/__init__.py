@@ -4,6 +4,7 @@ from app.kernel.aggregate import Aggregate
 from app.kernel.chain import Chain, Step
 from app.kernel.envelope import Envelope, Outcome
 from app.kernel.errors import FleetError
+from app.kernel.filter import Filter, Known
 from app.kernel.messages import Command, Event, Message, Rejected, stream_id_of
 from app.kernel.projection import Projection
 
@@ -13,7 +14,9 @@ __all__ = [
     "Command",
     "Envelope",
     "Event",
+    "Filter",
     "FleetError",
+    "Known",
     "Message",
     "Outcome",
     "Projection",

@@ -62,6 +62,11 @@ class Topics:
         return f"{self.prefix}{chain}.ticks"
 
     @property
+    def alerts(self) -> str:
+        """What filters have picked: thin events, keyed by the stream that they are about."""
+        return f"{self.prefix}fleet.alerts"
+
+    @property
     def directory(self) -> str:
         """See `DIRECTORY`."""
         return f"{self.prefix}{DIRECTORY.name}"
