@@ -15,6 +15,10 @@ BACKGROUND_JOBS = 2
 FILES_BESIDE_STORES = 256
 """Sockets, logs, libraries."""
 FILES_PER_STORE_MIN = 16
+ROCKSDB_FILES_MIN = 20
+"""RocksDB takes a smaller limit for this one."""
+ARENA_BLOCK_BYTES_MIN = 16 << 10
+ARENA_BLOCK_BYTES_MAX = 1 << 20
 LOG_FILES = 2
 LOG_FILE_BYTES = 1 << 20
 
@@ -26,12 +30,13 @@ class RocksDBBudget:
     cache: Cache
     write_buffers: WriteBufferManager
     write_buffer_bytes: int
+    arena_block_bytes: int
     open_files_per_store: int
 
     @classmethod
     def of(cls, settings: Settings, *, stores: int) -> RocksDBBudget:
         """The budget for at most `stores` open stores; refuses limits that they do not fit into."""
-        _claim_files(settings.open_files_max + FILES_BESIDE_STORES)
+        _claim_files(max(settings.open_files_max, stores * ROCKSDB_FILES_MIN) + FILES_BESIDE_STORES)
         per_store = settings.open_files_max // max(stores, 1)
         if per_store < FILES_PER_STORE_MIN:
             raise ConfigurationRefused(
@@ -42,6 +47,7 @@ class RocksDBBudget:
             Cache(settings.rocksdb_cache_bytes),
             WriteBufferManager(settings.rocksdb_write_buffer_bytes, False),
             settings.rocksdb_write_buffer_bytes,
+            _arena_block_bytes(settings.rocksdb_write_buffer_bytes, stores),
             per_store,
         )
 
@@ -56,6 +62,7 @@ class RocksDBBudget:
         options.set_block_based_table_factory(blocks)
         options.set_write_buffer_manager(self.write_buffers)
         options.set_write_buffer_size(max(self.write_buffer_bytes // 4, 1 << 20))
+        options.set_arena_block_size(self.arena_block_bytes)
         options.set_max_open_files(self.open_files_per_store)
         options.set_max_background_jobs(BACKGROUND_JOBS)
         options.set_compression_type(DBCompressionType.lz4())
@@ -63,6 +70,16 @@ class RocksDBBudget:
         options.set_max_log_file_size(LOG_FILE_BYTES)
         options.set_stats_dump_period_sec(0)
         return options
+
+
+def _arena_block_bytes(write_buffer_bytes: int, stores: int) -> int:
+    """What a memtable takes at a time, from its first row on.
+
+    With RocksDB's megabyte, a hundred stores of a few rows each filled the whole budget, so that every store flushed
+    tiny files all the time and the memtables still held four times the budget.
+    """
+    share = write_buffer_bytes // (8 * max(stores, 1))
+    return min(max(share // 4096 * 4096, ARENA_BLOCK_BYTES_MIN), ARENA_BLOCK_BYTES_MAX)
 
 
 def _claim_files(wanted: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from app.kernel.errors import StoreClosed
 from app.runtime.ports import Progress
-from tables.store import StoreInUse
+from tables.opening import PROGRESS_KEY, StoreInUse
 
 
 class MemoryStore:
@@ -43,6 +43,8 @@ class MemoryStore:
     def write(self, rows: Mapping[bytes, bytes | None], progress: Progress) -> None:
         """See `ports.PartitionStore`."""
         self._check()
+        if PROGRESS_KEY in rows:
+            raise ValueError(f"the key {PROGRESS_KEY!r} is the store's own")
         for key, value in rows.items():
             if value is None:
                 self._rows.pop(key, None)

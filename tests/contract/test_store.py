@@ -12,7 +12,8 @@ from app.runtime.ports import PartitionStore, Progress, StoreFactory
 from app.runtime.settings import Settings
 from tables.budget import RocksDBBudget
 from tables.memory import MemoryStores
-from tables.store import RocksDBStores, StoreInUse
+from tables.opening import StoreInUse
+from tables.store import RocksDBStores
 
 AT = Progress(7, "log-1", 1_000)
 
@@ -86,6 +87,13 @@ def test_progress_is_no_row(store: PartitionStore) -> None:
     store.write({b"\x00meta": b"m"}, AT)
     assert store.scan(b"") == [(b"\x00meta", b"m")]
     assert store.scan(b"\x00") == [(b"\x00meta", b"m")]
+
+
+def test_the_progress_cannot_be_overwritten_by_a_row(store: PartitionStore) -> None:
+    store.write({b"k": b"v"}, AT)
+    with pytest.raises(ValueError, match="the store's own"):
+        store.write({b"\x00": b"mine"}, Progress(8, "log-1", 2_000))
+    assert (store.progress, store.scan(b"")) == (AT, [(b"k", b"v")])
 
 
 def test_wiping_starts_again_with_nothing(store: PartitionStore) -> None:
