@@ -96,7 +96,7 @@ class Settings(BaseSettings):
     """One block cache for all stores of the process."""
     rocksdb_write_buffer_bytes: int = Field(default=64 << 20, ge=1 << 20)
     """One budget of memtables for all stores of the process."""
-    open_files_max: int = Field(default=2_048, ge=64)
+    open_files_max: int = Field(default=4_096, ge=64)
     """Files that all stores of the process may hold open together."""
 
     outcome_retention: float = Field(default=7 * 86_400.0, ge=60.0)
