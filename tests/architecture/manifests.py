@@ -14,7 +14,7 @@ from tests.architecture.kustomize import Object, containers, pod_of
 KUBERNETES = "1.33"
 CORE_APIS = {"v1", "apps/v1", "batch/v1", "policy/v1"}
 INTERPRETER_BYTES = 256 << 20
-"""What a worker takes besides RocksDB's budgets: 180 MB at a backlog's full speed, and some room."""
+"""What a worker takes besides RocksDB's budgets: less than 200 MB at a backlog's full speed, and room."""
 
 SERVING = {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
 UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
