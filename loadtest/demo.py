@@ -156,7 +156,8 @@ def _run(
     console.print(
         f"Driving {orders:,} orders, {len(due):,} commands in {due[-1].at_s:.0f} s{before_that} …", highlight=False
     )
-    warm = interrupts.run(drive(warm_up, settings, urls)) if warm_up else Driven()
+    with Ticker(console, "warming up …"):
+        warm = interrupts.run(drive(warm_up, settings, urls)) if warm_up else Driven()
     before = _cpu_seconds(fleet)
     with Ticker(console) as ticker:
         driven = interrupts.run(drive(due, settings, urls, "kafka", ticker))

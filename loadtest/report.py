@@ -114,7 +114,7 @@ class Report:
             ("sent late, at most", f"{driven.late_max_s * 1000:.0f} ms"),
         ]
         if recount is not None:
-            lines.insert(4, ("events", f"{self.events:,}: {_counts(recount.events)}"))
+            lines.insert(4, ("events", f"{self.events:,}: {_counts(_short(recount.events))}"))
             lines.insert(5, ("orders by status", f"{recount.orders:,}: {_counts(recount.statuses)}"))
             lines.append(("recounted", f"{recount.log_events:,} events, {len(recount.rows):,} orders in the log"))
             lines.append(("mismatches", str(self.mismatches)))
@@ -125,6 +125,11 @@ class Report:
 
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {number:,}" for name, number in sorted(counts.items())) or "none"
+
+
+def _short(events: dict[str, int]) -> dict[str, int]:
+    """By the words between the category and the version: `order.payment-failed.v1` is `payment-failed`."""
+    return {name.partition(".")[2].rpartition(".")[0] or name: number for name, number in events.items()}
 
 
 def _latency(summary: dict[str, float | None]) -> str:

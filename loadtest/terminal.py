@@ -13,13 +13,13 @@ from loadtest.drive import Progress
 class Ticker:
     """Shows progress."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, begin: str = "starting …") -> None:
+        self._console, self._begin = console, begin
         self._status: Status | None = None
 
     def __enter__(self) -> Ticker:
         if self._console.is_terminal:
-            self._status = self._console.status("starting …")
+            self._status = self._console.status(self._begin)
             self._status.start()
         return self
 
@@ -31,12 +31,12 @@ class Ticker:
 
     def __call__(self, progress: Progress) -> None:
         """Show where the driving stands."""
-        p99 = "" if progress.outcome_p99_ms is None else f", outcome p99 {progress.outcome_p99_ms:.0f} ms"
+        p99 = "" if progress.outcome_p99_ms is None else f", p99 {progress.outcome_p99_ms:.0f} ms"
         text = (
-            f"{progress.seconds:5.0f} s  {progress.sent:,} of {progress.total:,} commands sent, "
+            f"{progress.seconds:4.0f} s  {progress.sent:,} of {progress.total:,} sent, "
             f"{progress.outcomes:,} outcomes, {progress.waiting:,} waiting{p99}"
         )
         if self._status is not None:
             self._status.update(text)
         else:
-            self._console.print(text, highlight=False)
+            self._console.print(text, highlight=False, soft_wrap=True)

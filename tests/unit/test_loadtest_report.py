@@ -73,6 +73,7 @@ def test_people_get_it_on_any_terminal(width: int) -> None:
     text = shown(report(), width)
     assert "OK: the read model equals the recount of the event log" in text
     assert all(len(line) <= width for line in text.splitlines())
+    assert "8: created 8" in text
 
 
 def test_the_figures_are_written_whole(tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_without_a_terminal_progress_is_one_line_each() -> None:
         ticker(Progress(1.0, 100, 400, 90, 10, 21.4))
         ticker(Progress(2.0, 200, 400, 190, 10, None))
     lines = captured.get().splitlines()
-    assert lines[0].strip() == "1 s  100 of 400 commands sent, 90 outcomes, 10 waiting, outcome p99 21 ms"
+    assert lines[0].strip() == "1 s  100 of 400 sent, 90 outcomes, 10 waiting, p99 21 ms"
     assert len(lines) == 2
 
 
