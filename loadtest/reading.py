@@ -57,7 +57,9 @@ async def read_topic(brokers: str, topic: str, partitions: int) -> AsyncIterator
                 for record in records:
                     yield Raw(partition.partition, record.offset, record.key, record.value)
     except KafkaError as error:
-        raise BrokerUnavailable(f"{topic} cannot be read: {error!r}; are its brokers up, does it exist?") from error
+        raise BrokerUnavailable(
+            f"{topic} cannot be read: {error!r}; does it exist, with {partitions} partitions?"
+        ) from error
     finally:
         await connecting.stop(consumer)
 
