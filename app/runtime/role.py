@@ -19,7 +19,7 @@ from app.runtime.directory import Directory
 from app.runtime.faust_shell import commands as _commands  # noqa: F401 - replaces Faust's own
 from app.runtime.faust_shell.assignor import BucketAssignor, partitions_of
 from app.runtime.faust_shell.boot import BrokerGate, GatedBoot
-from app.runtime.faust_shell.consumer import BatchConsumer, BatchSchema, BatchTransport
+from app.runtime.faust_shell.consumer import BatchConsumer, BatchSchema, BatchTransport, Reach
 from app.runtime.kafka.sender import RecordSender
 from app.runtime.lifecycle import State
 from app.runtime.pipeline import Pipeline, Rows, World
@@ -66,7 +66,8 @@ class RoleApp(faust.App):
         self.lag: dict[TopicPartition, int] = {}
         self.torn_buckets = 0
         self.assigned = False
-        self.pulse = clock.monotonic()
+        self.pulse = self.brokers_heard = clock.monotonic()
+        self._signs_of_brokers = (0, 0)
         self._pipeline_tasks: dict[int, asyncio.Task[None]] = {}
         self._background: set[asyncio.Task[Any]] = set()
         self._cluster, self._stores, self._clock = cluster, stores, clock
@@ -164,6 +165,7 @@ class RoleApp(faust.App):
             else:
                 self._start_pipeline(bucket)
         self.assigned = True
+        self.brokers_heard = self._clock.monotonic()  # they have just let us into the group
         log.info("%s serves buckets %s of %s", self.fleet_settings.worker, sorted(mine), self.fleet_settings.role)
         if not self._background:
             self._in_background(self._report_positions())
@@ -252,10 +254,23 @@ class RoleApp(faust.App):
             self.pulse = self._clock.monotonic()
             try:
                 reaches = await asyncio.wait_for(self._batch_consumer.thread.reaches(), WATCH_EVERY_S)
+                self._note_answers(reaches.values())
                 self.lag = {s: reaches[s].lag(at) for s, at in self._positions().items() if s in reaches}
             except Exception as error:  # noqa: BLE001 - a figure for people; the next turn tries again
                 log.debug("the lag is not known now: %r", error)
             await asyncio.sleep(WATCH_EVERY_S)
+
+    def _note_answers(self, reaches: Iterable[Reach]) -> None:
+        """Brokers are there while they answer fetches or rounds are committed: a full buffer stops the fetching."""
+        signs = (max((reach.answered_ms for reach in reaches), default=0), sum(s.rounds for s in self.stats.values()))
+        if signs != self._signs_of_brokers:
+            self._signs_of_brokers = signs
+            self.brokers_heard = self._clock.monotonic()
+
+    @property
+    def brokers_silent_s(self) -> float:
+        """For how long no broker has given a sign of life."""
+        return self._clock.monotonic() - self.brokers_heard
 
     async def _tick(self) -> None:
         """Tell the time, as records, to the partitions here that wait for a timer."""

@@ -14,6 +14,10 @@ PULSE_AGE_S_MAX = 60.0
 """A worker whose loop has not turned for so long hangs. A restore yields between chunks, a round has a deadline."""
 
 
+BROKERS_SILENT_S_MAX = 8.0
+"""A worker whose brokers are silent for longer is not ready: it can decide nothing, though it could answer reads."""
+
+
 class HealthViews:
     """The probes. A worker without brokers or in a restore is healthy, but not ready: killing it would not help."""
 
@@ -35,14 +39,15 @@ class HealthViews:
         """200 when the group has given this worker its share, and all of it is restored and running."""
         app = self._app
         pipelines = {bucket: app.pipelines[bucket] for bucket in app.held_buckets() if bucket in app.pipelines}
-        ready = app.assigned and app.gate.waiting_for is None and all(p.ready for p in pipelines.values())
+        waiting_for = self._waiting_for()
+        ready = waiting_for is None and all(p.ready for p in pipelines.values())
         settings = app.fleet_settings
         body: dict[str, Any] = {
             "ready": ready,
             "role": settings.role,
             "worker": settings.worker,
             "url": settings.url,
-            "waiting_for": app.gate.waiting_for or (None if app.assigned else "the consumer group"),
+            "waiting_for": waiting_for,
             "refusals": app.refusals,
             "buckets": {
                 str(bucket): {
@@ -54,3 +59,13 @@ class HealthViews:
             },
         }
         return answer(body, status=200 if ready else 503)
+
+    def _waiting_for(self) -> str | None:
+        app = self._app
+        if app.gate.waiting_for is not None:
+            return str(app.gate.waiting_for)
+        if not app.assigned:
+            return "the consumer group"
+        if app.held_buckets() and app.brokers_silent_s > BROKERS_SILENT_S_MAX:
+            return f"the brokers: no answer for {app.brokers_silent_s:.0f} s"
+        return None

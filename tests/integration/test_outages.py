@@ -129,6 +129,8 @@ async def test_worker_waits_for_brokers_and_comes_through_their_loss(own_kafka: 
         assert await asyncio.to_thread(create, worker, "before") == 201
         await _kill_broker(own_kafka)
         assert await asyncio.to_thread(create, worker, "meanwhile") in (202, 503)
+        await until(lambda: "no answer" in str((worker.readiness() or {}).get("waiting_for")), 20)
+        assert (worker.readiness() or {}).get("ready") is False
         await asyncio.to_thread(own_kafka.start, with_parent=True)
         await until(lambda: create(worker, "after") in (201, 409), 40)
         await fleet.ready(worker)

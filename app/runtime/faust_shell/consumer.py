@@ -31,11 +31,13 @@ FETCH_WAIT_MS = 100
 
 
 class Reach(NamedTuple):
-    """Of one partition: its end, the consumer's position, and the end of the last batch that was handed over."""
+    """Of one partition: its end, the consumer's position, the end of the last batch that was handed over, and when a
+    broker last answered a fetch of it, in ms since the epoch."""
 
     end: int
     position: int
     delivered: int
+    answered_ms: int
 
     def lag(self, folded: int) -> int:
         """Records that wait, where everything before `folded` is folded. Control records behind it do not count."""
@@ -178,7 +180,9 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             state = assignment.state_value(partition)
             if state.highwater is not None and state._position is not None:
                 delivered = self._chain.get(partition, state._position)
-                found[TopicPartition(*partition)] = Reach(state.highwater, state._position, delivered)
+                found[TopicPartition(*partition)] = Reach(
+                    state.highwater, state._position, delivered, state.timestamp or 0
+                )
         return found
 
 
