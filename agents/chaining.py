@@ -6,14 +6,14 @@ routing agent takes them to the instance's partition. Time comes as records, too
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from app.kernel import Aggregate, Chain, Command, Envelope, Step, stream_id_of
+from agents.sending import Cause, CommandTopics, Sending
+from app.kernel import Aggregate, Chain, Command, Envelope, Step
 from app.kernel.errors import ConfigurationRefused, UndecodableMessage
 from app.runtime.agent import Agent, Ticking
 from app.runtime.batch import Decode
@@ -25,11 +25,7 @@ from tables.chains import TIMERS, Instance, instances_of, timer_key, timer_of
 
 S = TypeVar("S")
 
-NAMESPACE = uuid.UUID("5a0f6f5e-6d2c-5a55-9d8e-0d4d3f0b7c11")
 TIMERS_PER_TICK = 500
-
-CommandTopics = Callable[[type[Command]], str]
-"""The commands topic of a command's aggregate."""
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -82,7 +78,6 @@ def chaining(
         codec = Codec([event for aggregate in chain.follows for event in aggregate.events])
         decode[inbox] = lambda record: codec.decode(record.value)
         sources = (home, inbox, ticks)
-    emits = tuple(sorted({target(kind) for kind in chainer.commands}))
     return Agent(
         name=chaining_name(chain),
         sources=sources,
@@ -90,9 +85,9 @@ def chaining(
         fold=chainer.fold,
         tables=(chainer.instances, TIMERS),
         ahead=chainer.instances,
-        emits=emits,
+        emits=chainer.sending.topics,
         ticking=Ticking(ticks, TIMERS),
-        help=f"{home} → {chain.name} → {', '.join(emits)}",
+        help=f"{home} → {chain.name} → {', '.join(chainer.sending.topics)}",
     )
 
 
@@ -107,12 +102,9 @@ def decode_tick(record: Record) -> Tick:
 class _Chainer(Generic[S]):
     def __init__(self, chain: Chain[S], partitions: int, target: CommandTopics) -> None:
         self.instances = instances_of(chain)
-        self.commands = [kind for aggregate in (chain.home, *chain.follows) for kind in aggregate.commands]
+        kinds = [kind for aggregate in (chain.home, *chain.follows) for kind in aggregate.commands]
+        self.sending = Sending(f"chains/{chain.name}", kinds, partitions, target)
         self._chain = chain
-        self._partitions = partitions
-        self._target = target
-        self._codec = Codec(self.commands)
-        self._source = f"/eventfleet/chains/{chain.name}"
 
     def fold(self, unit: UnitOfWork, record: Record, message: Envelope[Any] | Tick) -> None:
         """React to an event, or to the time."""
@@ -135,7 +127,7 @@ class _Chainer(Generic[S]):
             return  # the chain does not care for this one
         instance = before or Instance(self._chain.initial, event.time, correlation_id=event.correlation_id)
         instance = msgspec.structs.replace(instance, seen={**instance.seen, stream: version})
-        self._take(unit, id_, instance, step, _Cause(event.id, event.time))
+        self._take(unit, id_, instance, step, Cause(event.id, event.time))
 
     def _tick(self, unit: UnitOfWork, now: datetime) -> None:
         for key, _ in unit.scan_committed(TIMERS, None, TIMERS_PER_TICK):
@@ -149,9 +141,9 @@ class _Chainer(Generic[S]):
             timers = {other: at for other, at in instance.timers.items() if other != name}
             instance = msgspec.structs.replace(instance, timers=timers)
             step = self._chain.time_out(instance.state, name)
-            self._take(unit, id_, instance, step, _Cause(f"{self._chain.name}:{id_}:{name}:{due.isoformat()}", due))
+            self._take(unit, id_, instance, step, Cause(f"{self._chain.name}:{id_}:{name}:{due.isoformat()}", due))
 
-    def _take(self, unit: UnitOfWork, id_: str, instance: Instance[S], step: Step[S], cause: _Cause) -> None:
+    def _take(self, unit: UnitOfWork, id_: str, instance: Instance[S], step: Step[S], cause: Cause) -> None:
         timers = dict(instance.timers)
         for name, after in step.timers.items():
             if name in timers:
@@ -159,8 +151,9 @@ class _Chainer(Generic[S]):
             if after is not None:
                 timers[name] = cause.time + after
                 unit.put(TIMERS, timer_key(timers[name], name, id_), timers[name])
+        cause = msgspec.structs.replace(cause, correlation_id=instance.correlation_id)
         for number, command in enumerate(step.send):
-            self._send(unit, command, cause, number, instance.correlation_id)
+            self.sending.send(unit, command, cause, number)
         since = cause.time if step.waiting_for != instance.waiting_for else instance.since
         unit.put(
             self.instances,
@@ -174,20 +167,6 @@ class _Chainer(Generic[S]):
                 timers=timers,
             ),
         )
-
-    def _send(self, unit: UnitOfWork, command: Command, cause: _Cause, number: int, correlation: str | None) -> None:
-        """The command's id is derived from what it is for: a replay sends the same, and the aggregate knows it."""
-        id_ = str(uuid.uuid5(NAMESPACE, f"{self._chain.name}|{cause.id}|{number}"))
-        stream_id = stream_id_of(command)
-        envelope = Envelope(id_, stream_id, cause.time, command, None, correlation, cause.id)
-        key = stream_id.encode()
-        value = self._codec.encode(envelope, self._source)
-        unit.emit(self._target(type(command)), key, value, partition=partition_of(key, self._partitions))
-
-
-class _Cause(msgspec.Struct, frozen=True):
-    id: str
-    time: datetime
 
 
 def command_topics(aggregates: tuple[Aggregate[Any, Any, Any], ...], topics: Topics) -> CommandTopics:

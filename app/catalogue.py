@@ -11,13 +11,14 @@ from agents.chaining import chaining, command_topics, routing
 from agents.deciding import deciding
 from agents.indexing import indexing
 from agents.projecting import projecting
+from agents.reacting import reacting
 from app.chains.fulfilment import FULFILMENT
 from app.domain.customer import CUSTOMER
 from app.domain.inventory import INVENTORY
 from app.domain.order import ORDER
 from app.filters.high_value import HIGH_VALUE
 from app.filters.vip import VIP
-from app.kernel import Aggregate, Chain, Command, Filter, Projection
+from app.kernel import Aggregate, Chain, Command, Filter, Projection, Reaction
 from app.kernel.errors import ConfigurationRefused
 from app.projections.orders import ORDERS
 from app.runtime.agent import Agent
@@ -43,16 +44,18 @@ SPLIT = ("commands", "chains", "reads")
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Aggregates, chains, projections and filters, and what follows from them: agents, topics, wire names."""
+    """Aggregates, chains, reactions, projections, filters; and what follows from them: agents, topics, wire names."""
 
     aggregates: tuple[Aggregate[Any, Any, Any], ...]
     projections: tuple[Projection[Any], ...]
     chains: tuple[Chain[Any], ...] = ()
+    reactions: tuple[Reaction, ...] = ()
     filters: tuple[Filter, ...] = ()
 
     def __post_init__(self) -> None:
         _refuse_repeated("category", [aggregate.category for aggregate in self.aggregates])
         _refuse_repeated("projection", [projection.name for projection in self.projections])
+        _refuse_repeated("reaction", [reaction.name for reaction in self.reactions])
         _refuse_repeated("filter", [filter_.name for filter_ in self.filters])
         _refuse_repeated("chain", [chain.name for chain in self.chains])
         _refuse_repeated("command", [kind.__name__ for kind in self.commands()])
@@ -101,7 +104,10 @@ class Catalogue:
                 for a in self.aggregates
             ],
             INDEXING: [indexing(a.category, topics, decode[a.category]) for a in self.aggregates],
-            CHAINING: [agent for chain in self.chains for agent in self._of_chain(chain, topics, decode, settings)],
+            CHAINING: [
+                *(agent for chain in self.chains for agent in self._of_chain(chain, topics, decode, settings)),
+                *(self._of_reaction(reaction, topics, decode, settings) for reaction in self.reactions),
+            ],
             ALERTING: [agent for f in self.filters for agent in alerting(f, topics, decode, settings.partitions)],
             PROJECTING: [projecting(p, topics, decode[p.category]) for p in self.projections],
         }
@@ -112,6 +118,21 @@ class Catalogue:
         target = command_topics(self.aggregates, topics)
         agents = [chaining(chain, topics, decode, settings.partitions, target)]
         return [routing(chain, topics, decode, settings.partitions), *agents] if chain.follows else agents
+
+    def _of_reaction(self, reaction: Reaction, topics: Topics, decode: dict[str, Decode], settings: Settings) -> Agent:
+        category = next((a.category for a in self.aggregates if reaction.event in a.events), None)
+        if category is None:
+            raise ConfigurationRefused(
+                f"reaction {reaction.name} waits for {reaction.event.__name__}, which no aggregate decides: add it"
+            )
+        return reacting(
+            reaction,
+            source=topics.events(category),
+            decode=decode[category],
+            kinds=self.commands(),
+            partitions=settings.partitions,
+            target=command_topics(self.aggregates, topics),
+        )
 
 
 def decoder_of(aggregate: Aggregate[Any, Any, Any]) -> Decode:

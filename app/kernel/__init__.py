@@ -7,6 +7,7 @@ from app.kernel.errors import FleetError
 from app.kernel.filter import Filter, Known
 from app.kernel.messages import Command, Event, Message, Rejected, stream_id_of
 from app.kernel.projection import Projection
+from app.kernel.reaction import Reaction, when
 
 __all__ = [
     "Aggregate",
@@ -20,7 +21,9 @@ __all__ = [
     "Message",
     "Outcome",
     "Projection",
+    "Reaction",
     "Rejected",
     "Step",
     "stream_id_of",
+    "when",
 ]
