@@ -55,6 +55,21 @@ def test_outside_of_coroutines_it_comes_at_once() -> None:
     assert told("os.kill(os.getpid(), signal.SIGINT); print('went on')") == "interrupted 0"
 
 
+def test_the_second_one_does_not_interrupt_what_the_first_one_began() -> None:
+    body = "try: KILL\n    finally: KILL; print('done', end=' ')".replace("KILL", "os.kill(os.getpid(), signal.SIGINT)")
+    assert told(body) == "done interrupted 0"
+
+
+def test_one_that_comes_before_a_coroutine_or_after_its_end_is_not_lost() -> None:
+    assert told("interrupts._runs = True; os.kill(os.getpid(), signal.SIGINT); interrupts.run(never())") == (
+        "interrupted 0"
+    )
+
+
+def test_a_coroutine_without_interrupts_returns_what_it_returns() -> None:
+    assert told("print(interrupts.run(asyncio.sleep(0, 'value')))") == "value"
+
+
 def test_one_that_comes_in_a_finaliser_is_not_lost() -> None:
     assert told("Finalised(); interrupts.run(never())") == "interrupted 0"
 
