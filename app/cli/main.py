@@ -14,7 +14,7 @@ from rich.table import Table
 from app.catalogue import CATALOGUE
 from app.cli.trace import grow, read_correlated, show
 from app.kernel.errors import FleetError
-from app.local.fleet import LocalFleet, Plan
+from app.local.fleet import LocalFleet, Plan, one_at_a_time
 from app.runtime.kafka.admin import ensure_topics
 from app.runtime.settings import describe_settings, load_settings
 from app.runtime.topics import Topics
@@ -24,13 +24,15 @@ PASS_ON = {"ignore_unknown_options": True, "help_option_names": []}
 
 
 class Group(click.Group):
-    """Says in one sentence what went wrong."""
+    """Tells in one sentence what went wrong."""
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command; the fleet's own errors end it without a stack trace."""
+        """Run the command; the fleet's own errors, and those of files and disks, end it without a stack trace."""
         try:
             return super().invoke(ctx)
-        except FleetError as error:
+        except BrokenPipeError:
+            raise  # whoever read our output has seen enough: click ends quietly
+        except (FleetError, OSError) as error:
             raise click.ClickException(str(error)) from error
 
 
@@ -47,15 +49,18 @@ def cli() -> None:
 def up(split: bool, workers: int, port: int, web_port: int) -> None:
     """Start Kafka and workers in the background. With FLEET_BROKERS set, that Kafka is used and none started."""
     plan = Plan(split, workers, port, web_port, os.environ.get("FLEET_BROKERS"))
-    known = LocalFleet.known(DIRECTORY)
-    if known is not None and known.running and known.plan != plan:
-        raise click.ClickException("another fleet runs here: stop it with `fleet down` first")
-    fleet = LocalFleet(DIRECTORY, plan)
-    try:
-        fleet.up(say=click.echo)
-    except BaseException:
-        fleet.down()
-        raise
+    with one_at_a_time(DIRECTORY, click.echo):
+        known = LocalFleet.known(DIRECTORY)
+        ran = known is not None and known.running
+        if known is not None and ran and known.plan != plan:
+            raise click.ClickException("a fleet with other options runs here: stop it with `fleet down` first")
+        fleet = LocalFleet(DIRECTORY, plan)
+        try:
+            fleet.up(say=click.echo)
+        except BaseException:
+            if not ran:  # what ran before goes on as it is
+                fleet.down()
+            raise
     _show(fleet)
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +15,11 @@ from typing import Any
 from app.catalogue import CATALOGUE, ROLES, SPLIT
 from app.local.errors import LocalFleetError
 from app.local.kafka import LocalKafka
+from app.local.ports import check_free
 from app.local.processes import wait_until
 from app.local.workers import LocalWorker
 from app.runtime.kafka.admin import ensure_topics
-from app.runtime.settings import Settings
+from app.runtime.settings import Settings, load_settings
 
 READY_TIMEOUT_S = 60.0
 
@@ -63,12 +67,16 @@ class LocalFleet:
 
     def up(self, *, with_parent: bool = False, say: Callable[[str], None] = lambda text: None) -> None:
         """Start what does not run, and wait until all of it is ready."""
+        settings = self._settings()
+        for worker in self.workers:
+            if worker.pid is None:
+                check_free(worker.web_port)  # before the rest is started in vain
         self.directory.mkdir(parents=True, exist_ok=True)
         self._remember(self._last_roles())
         if self.kafka is not None:
             say(f"Starting Kafka on {self.brokers} …")
             self.kafka.start(with_parent=with_parent)
-        self.make_topics()
+        self._make_topics(settings)
         say(f"Starting {len(self.workers)} workers: {', '.join(f'{w.name} ({w.role})' for w in self.workers)} …")
         for worker in self.workers:
             worker.start(with_parent=with_parent)
@@ -77,20 +85,26 @@ class LocalFleet:
 
     def make_topics(self) -> list[str]:
         """Make the topics that are not there; their names."""
-        settings = Settings(brokers=self.brokers)
-        return asyncio.run(
-            ensure_topics(self.brokers, CATALOGUE.topics(settings), settings.partitions, settings.replication)
-        )
+        return self._make_topics(self._settings())
+
+    def _make_topics(self, s: Settings) -> list[str]:
+        return asyncio.run(ensure_topics(s.brokers, CATALOGUE.topics(s), s.partitions, s.replication))
+
+    def _settings(self) -> Settings:
+        return load_settings().model_copy(update={"brokers": self.brokers})
 
     def down(self) -> None:
         """Stop the workers, then Kafka."""
-        for worker in self.workers:
-            worker.stop()
+        # All at once: one after the other, each would take over what the one before had served.
+        with ThreadPoolExecutor(max_workers=len(self.workers)) as at_once:
+            list(at_once.map(LocalWorker.stop, self.workers))
         if self.kafka is not None:
             self.kafka.stop()
 
     def _until_ready(self) -> None:
         def ready() -> bool:
+            if self.kafka is not None:
+                self.kafka.check_alive()
             for worker in self.workers:
                 worker.check_alive()
             return all((worker.readiness() or {}).get("ready") for worker in self.workers)
@@ -103,7 +117,8 @@ class LocalFleet:
     # Regrouping: the state of other roles is taken over only where this fleet itself stopped them.
 
     def _workers(self) -> list[LocalWorker]:
-        adopt = {"FLEET_ADOPT": ",".join(self._foreign_ids())}
+        foreign = self._foreign_ids()
+        adopt = {"FLEET_ADOPT": ",".join(foreign)} if foreign else {}
         counts: dict[str, int] = {}
         workers = []
         for number, role in enumerate(self.plan.roles):
@@ -131,8 +146,21 @@ class LocalFleet:
         (self.directory / "fleet.json").write_text(json.dumps(told, indent=1))
 
 
+@contextmanager
+def one_at_a_time(directory: Path, say: Callable[[str], None] = lambda text: None) -> Iterator[None]:
+    """Only one process at a time starts a fleet under the directory; the next waits, and then finds it running."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("A fleet is being started here already: waiting for it …")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _transactional_ids(role: str) -> list[str]:
-    settings = Settings(role=role)
+    settings = load_settings().model_copy(update={"role": role})
     return [settings.transactional_id(bucket) for bucket in range(settings.buckets)]
 
 

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import tempfile
 from pathlib import Path
 
 from app.local.errors import LocalFleetError
 
-KAFKA_VERSION = "4.1.0"
-COORDINATE = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}"
-"""This one alone: with others beside it the resolver picks mismatched versions."""
+KAFKA = "org.apache.kafka:kafka_2.13:4.1.0"
+"""Resolved by itself: with others beside it the resolver picks mismatched versions."""
+LOGGING = "org.slf4j:slf4j-simple:1.7.36"
+"""Kafka's jars bring no logging: without this one a broker that cannot start says nothing."""
 FREE_BYTES_MIN = 1 << 30
+CAUSE_LENGTH_MAX = 200
 
 
-def kafka_jars(lib: Path) -> Path:
-    """The directory with the jars, under `lib`; fetched the first time. Several processes may ask at once."""
-    jars = lib / f"kafka-{KAFKA_VERSION}"
+def class_path(lib: Path) -> str:
+    """The class path of Kafka, under `lib`; fetched the first time. Several processes may ask at once."""
+    return os.pathsep.join(f"{_jars(lib, coordinate)}/*" for coordinate in (KAFKA, LOGGING))
+
+
+def _jars(lib: Path, coordinate: str) -> Path:
+    _, artifact, version = coordinate.split(":")
+    jars = lib / f"{artifact.partition('_')[0]}-{version}"
     if jars.exists():
         return jars
     lib.mkdir(parents=True, exist_ok=True)
@@ -25,28 +33,43 @@ def kafka_jars(lib: Path) -> Path:
     with (lib / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not jars.exists():
-            _fetch(lib, jars)
+            _fetch(coordinate, jars)
     return jars
 
 
-def _fetch(lib: Path, jars: Path) -> None:
+def _fetch(coordinate: str, jars: Path) -> None:
     try:
         import jgo
     except ImportError as error:
         raise LocalFleetError("jgo is not installed: run `make setup`, or pip install 'eventfleet[local]'") from error
-    with tempfile.TemporaryDirectory(dir=lib) as temporary:
+    with tempfile.TemporaryDirectory(dir=jars.parent) as temporary:
+        cache = Path(temporary) / "cache"
         try:
-            jgo.build(COORDINATE, cache_dir=Path(temporary) / "cache")
+            jgo.build(coordinate, cache_dir=cache)
         except Exception as error:
-            raise LocalFleetError(
-                f"Apache Kafka could not be fetched ({type(error).__name__}: {error}): check the network and try "
-                "again, or use a Kafka of your own with FLEET_BROKERS=host:port"
-            ) from error
+            raise _not_fetched(_cause(error)) from error
         found = Path(temporary) / "jars"
         found.mkdir()
-        for jar in (Path(temporary) / "cache").rglob("*.jar"):
+        for jar in cache.rglob("*.jar"):
             shutil.copy(jar, found / jar.name)
+        # What is renamed is never fetched again, so it must be there.
+        if not list(found.glob(f"{coordinate.split(':')[1]}-*.jar")):
+            raise _not_fetched(f"{coordinate} is not among what came")
         found.rename(jars)
+
+
+def _not_fetched(why: str) -> LocalFleetError:
+    return LocalFleetError(
+        f"Apache Kafka could not be fetched ({why}): check the network and try again, or use a Kafka of your own with "
+        "FLEET_BROKERS=host:port"
+    )
+
+
+def _cause(error: BaseException) -> str:
+    """The first of the errors that led to this one: the others only pass it on, at length."""
+    while (before := error.__cause__ or error.__context__) is not None:
+        error = before
+    return f"{type(error).__name__}: {error}"[:CAUSE_LENGTH_MAX]
 
 
 def java() -> Path:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from app.local.errors import LocalFleetError
-from app.local.jars import check_space, java, kafka_jars
+from app.local.inspection import cpu_seconds, rss_bytes
+from app.local.jars import check_space, class_path, java
+from app.local.logs import begin_run, last_error
 from app.local.ports import check_free
-from app.local.processes import cpu_seconds, is_running, pid_in, rss_bytes, spawn, stop, wait_until
+from app.local.processes import is_running, pid_in, remember, spawn, stop, wait_until
 
 Profile = Literal["light", "full"]
 """`light` starts fast and stays small, for development and tests; `full` lets the JVM optimise, for benchmarks."""
@@ -46,13 +48,7 @@ SETTINGS = {
     "controlled.shutdown.enable": "true",
 }
 
-LOGGING = """\
-Configuration:
-  Appenders:
-    Console: {name: out, PatternLayout: {pattern: '%d{HH:mm:ss,SSS} %p %c{1} %m%n'}}
-  Loggers:
-    Root: {level: WARN, AppenderRef: {ref: out}}
-"""
+LOGGING = {"defaultLogLevel": "warn", "showDateTime": "true", "dateTimeFormat": "HH:mm:ss", "showThreadName": "false"}
 
 
 class LocalKafka:
@@ -84,23 +80,38 @@ class LocalKafka:
         return self.directory / "kafka.log"
 
     def start(self, *, with_parent: bool = False) -> None:
-        """Start and wait until it answers, where it does not run. `with_parent`: it dies with this process."""
-        if self.pid is not None:
+        """Start it where it does not run, and wait until it answers. `with_parent`: it dies with this process."""
+        if self.pid is None:
+            self._start(with_parent=with_parent)
             return
+        wait_until(lambda: self._answers() or self.pid is None, START_TIMEOUT_S)
+        self.check_alive()
+        if not self._answers():
+            raise LocalFleetError(
+                f"Kafka runs but does not answer at {self.brokers}: stop it with `fleet down` and start it again, "
+                f"or see {self.log_file}"
+            )
+
+    def _start(self, *, with_parent: bool) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         check_space(self.directory)
         for port in (self.port, self.port + 1):
             check_free(port)
-        jars = kafka_jars(self._lib)
+        java_command = self._java_command()
         self._write_settings()
-        self._format(jars)
-        command = [*self._command(jars), "kafka.Kafka", self._mark]
+        self._format(java_command)
+        command = [*java_command, "kafka.Kafka", self._mark]
         pid = spawn(command, self.log_file, with_parent=with_parent, cwd=self.directory)
-        self._pid_file.write_text(str(pid))
+        remember(self._pid_file, pid)
         wait_until(lambda: self._answers() or not is_running(pid, self._mark), START_TIMEOUT_S)
         if not is_running(pid, self._mark) or not self._answers():
             self.stop()
-            raise LocalFleetError(f"Kafka did not start: {self._last_error()} (see {self.log_file})")
+            raise LocalFleetError(f"Kafka did not start: {last_error(self.log_file)} (see {self.log_file})")
+
+    def check_alive(self) -> None:
+        """Raise, with the log's last words, where it has died."""
+        if self.pid is None:
+            raise LocalFleetError(f"Kafka has died: {last_error(self.log_file)} (see {self.log_file})")
 
     def stop(self) -> None:
         """Stop it, cleanly if it lets itself be."""
@@ -116,13 +127,10 @@ class LocalKafka:
         """Resident memory of the broker."""
         return rss_bytes(self.pid or 0)
 
-    def _command(self, jars: Path) -> list[str]:
-        flags = [*(LIGHT if self.profile == "light" else FULL), f"-Dlog4j2.configurationFile={self._logging_file}"]
-        return [str(java()), *flags, "-cp", f"{jars}/*"]
-
-    @property
-    def _logging_file(self) -> Path:
-        return self.directory / "log4j2.yaml"
+    def _java_command(self) -> list[str]:
+        flags = LIGHT if self.profile == "light" else FULL
+        logging = [f"-Dorg.slf4j.simpleLogger.{name}={value}" for name, value in LOGGING.items()]
+        return [str(java()), *flags, *logging, "-cp", class_path(self._lib)]
 
     def _write_settings(self) -> None:
         settings = SETTINGS | {
@@ -132,24 +140,24 @@ class LocalKafka:
             "controller.quorum.voters": f"1@127.0.0.1:{self.port + 1}",
         }
         Path(self._mark).write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-        self._logging_file.write_text(LOGGING)
 
-    def _format(self, jars: Path) -> None:
+    def _format(self, java_command: list[str]) -> None:
         """Format once. A bare meta.properties would do to start, but leaves the feature levels at zero."""
         if (self.directory / "data" / "meta.properties").exists():
             return
         shutil.rmtree(self.directory / "data", ignore_errors=True)
-        done = subprocess.run(
-            [*self._command(jars), "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", self._mark],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=START_TIMEOUT_S,
-        )
-        if done.returncode:
-            raise LocalFleetError(
-                f"Kafka's storage could not be formatted: {(done.stderr or done.stdout).strip()[-500:]}"
-            )
+        command = [*java_command, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", self._mark]
+        with self.log_file.open("ab") as out:
+            begin_run(out)
+            try:
+                code = subprocess.run(
+                    command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, check=False, timeout=START_TIMEOUT_S
+                ).returncode
+            except subprocess.TimeoutExpired:
+                code = None
+        if code != 0:
+            why = f"not done after {START_TIMEOUT_S:.0f} s" if code is None else last_error(self.log_file)
+            raise LocalFleetError(f"Kafka's storage could not be formatted: {why} (see {self.log_file})")
 
     def _answers(self) -> bool:
         try:
@@ -158,11 +166,3 @@ class LocalKafka:
                 return bool(connection.getsockname() != connection.getpeername())
         except OSError:
             return False
-
-    def _last_error(self) -> str:
-        try:
-            lines = self.log_file.read_text(errors="replace").splitlines()
-        except OSError:
-            return "it left no log"
-        errors = [line for line in lines if "ERROR" in line or "Exception" in line or "Error" in line]
-        return (errors or lines or ["it said nothing"])[-1].strip()

@@ -10,6 +10,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from app.local.inspection import command_line, started
+from app.local.logs import begin_run
+
 POLL_S = 0.05
 PR_SET_PDEATHSIG = 1
 
@@ -36,6 +39,7 @@ def spawn(
 ) -> int:
     """Start a process in a session of its own, so that Ctrl-C is ours to handle; its pid."""
     with log_file.open("ab") as out:
+        begin_run(out)
         process = subprocess.Popen(
             command,
             stdout=out,
@@ -54,19 +58,23 @@ def is_running(pid: int, mark: str) -> bool:
     """Whether `pid` runs and is ours: `mark` stands in its command line. A recycled pid is somebody else's."""
     if (child := _children.get(pid)) is not None:
         return child.poll() is None
-    try:
-        return mark.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
+    return mark in command_line(pid)
+
+
+def remember(file: Path, pid: int) -> None:
+    """Write a pid file: the pid, and when its process began, for pids are used again."""
+    file.write_text(f"{pid} {started(pid)}\n")
 
 
 def pid_in(file: Path, mark: str) -> int | None:
     """The pid in a pid file, where that process still runs and is ours."""
     try:
-        pid = int(file.read_text())
-    except (OSError, ValueError):
+        told = file.read_text().split()
+        pid = int(told[0])
+    except (OSError, ValueError, IndexError):
         return None
-    return pid if is_running(pid, mark) else None
+    same = len(told) < 2 or told[1] == started(pid)
+    return pid if same and is_running(pid, mark) else None
 
 
 def stop(pid: int, mark: str, *, timeout_s: float) -> bool:
@@ -103,21 +111,3 @@ def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
             return False
         time.sleep(POLL_S)
     return True
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far; 0 where it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def rss_bytes(pid: int) -> int:
-    """Resident memory of a process; 0 where it is gone."""
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except OSError:
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from app.local.errors import LocalFleetError
+from app.local.inspection import cpu_seconds, rss_bytes
+from app.local.logs import last_error
 from app.local.ports import check_free
-from app.local.processes import cpu_seconds, pid_in, rss_bytes, spawn, stop
+from app.local.processes import pid_in, remember, spawn, stop
 
 STOP_TIMEOUT_S = 15.0
 PROBE_TIMEOUT_S = 2.0
@@ -65,7 +67,7 @@ class LocalWorker:
             parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "faust", "-A", self.application, "worker", "-l", "info"]
         pid = spawn(command, self.log_file, with_parent=with_parent, env=self._environment())
-        self._pid_file.write_text(str(pid))
+        remember(self._pid_file, pid)
 
     def _environment(self) -> dict[str, str]:
         return {
@@ -101,7 +103,7 @@ class LocalWorker:
     def check_alive(self) -> None:
         """Raise, with the log's last words, where it has died."""
         if self.pid is None:
-            raise LocalFleetError(f"worker {self.name} has stopped: {self._last_words()} (see {self.log_file})")
+            raise LocalFleetError(f"worker {self.name} has stopped: {last_error(self.log_file)} (see {self.log_file})")
 
     def cpu_seconds(self) -> float:
         """CPU time so far."""
@@ -110,12 +112,3 @@ class LocalWorker:
     def rss_bytes(self) -> int:
         """Resident memory."""
         return rss_bytes(self.pid or 0)
-
-    def _last_words(self) -> str:
-        try:
-            lines = self.log_file.read_text(errors="replace").splitlines()
-        except OSError:
-            return "it left no log"
-        return ([line for line in lines if "Error" in line or "ERROR" in line] or lines or ["it said nothing"])[
-            -1
-        ].strip()
