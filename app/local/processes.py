@@ -80,20 +80,35 @@ def pid_in(file: Path, mark: str) -> int | None:
 def stop(pid: int, mark: str, *, timeout_s: float) -> bool:
     """SIGTERM, and SIGKILL past the time-out. Whether it went by itself."""
     _signal(pid, signal.SIGTERM)
-    if wait_until(lambda: not _is_there(pid, mark), timeout_s):
+    if wait_until(lambda: not is_there(pid, mark), timeout_s):
         return True
     if is_running(pid, mark):
         _signal(pid, signal.SIGKILL)
-    wait_until(lambda: not _is_there(pid, mark), timeout_s)
+    wait_until(lambda: not is_there(pid, mark), timeout_s)
     return False
 
 
-def _is_there(pid: int, mark: str) -> bool:
+def is_there(pid: int, mark: str) -> bool:
     """Whether anything of it is left. A process that was killed has no command line, but its threads may still hold
     its ports for a moment."""
     if pid in _children:
         return is_running(pid, mark)
-    return bool(list(Path(f"/proc/{pid}/task").glob("*/fd/*"))) or is_running(pid, mark)
+    return _holds_files(pid) or is_running(pid, mark)
+
+
+def _holds_files(pid: int) -> bool:
+    """Whether one of its threads still has a file open. Threads vanish while they are looked at."""
+    try:
+        return any(_has_entries(task / "fd") for task in Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return False
+
+
+def _has_entries(directory: Path) -> bool:
+    try:
+        return any(directory.iterdir())
+    except OSError:
+        return False
 
 
 def _signal(pid: int, number: int) -> None:

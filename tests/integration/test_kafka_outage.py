@@ -9,18 +9,21 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from aiokafka.errors import KafkaError
 
 from app.kernel.errors import RetryablePipelineError
 from app.local.kafka import LocalKafka
+from app.local.processes import wait_until
 from app.runtime.kafka.admin import ensure_topics
 from app.runtime.kafka.cluster import KafkaCluster
 from app.runtime.ports import TopicPartition, TransactionalProducer
 from app.runtime.topics import Topic
 
 OUTAGE = (KafkaError, OSError, RetryablePipelineError)
+STOP_TIMEOUT_S = 5.0
 NOBODY = "127.0.0.1:1"
 """A port that nothing listens on."""
 
@@ -51,10 +54,17 @@ def hung(kafka: LocalKafka) -> Iterator[None]:
     pid = kafka.pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
+    assert wait_until(lambda: all_threads_stopped(pid), STOP_TIMEOUT_S)
     try:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+def all_threads_stopped(pid: int) -> bool:
+    """A thread that is on a processor as the signal comes goes on for a moment, and may answer a request."""
+    stats = [(task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 
 async def produce(producer: TransactionalProducer, log: TopicPartition) -> None:

@@ -15,7 +15,7 @@ import pytest
 from app.local import inspection
 from app.local.inspection import command_line, cpu_seconds, rss_bytes, seconds_in, started
 from app.local.logs import begin_run, last_error
-from app.local.processes import pid_in, remember, spawn, stop, wait_until
+from app.local.processes import is_there, pid_in, remember, spawn, stop, wait_until
 
 DEADLINE_S = 10.0
 WAITING = "import signal; print('up', flush=True); signal.pause()"
@@ -58,6 +58,20 @@ def test_a_process_that_ignores_sigterm_is_killed(processes: Started) -> None:
     pid = processes.start(STUBBORN)
     assert not stop(pid, processes.mark, timeout_s=0.3)
     assert command_line(pid) == ""
+
+
+def test_threads_may_vanish_while_they_are_looked_at(tmp_path: Path) -> None:
+    """Of a process with many threads, `/proc` shows some that are gone a moment later."""
+    code = "import threading\nfor _ in range(20): threading.Thread(target=signal.pause, daemon=True).start()"
+    for _ in range(20):
+        child = subprocess.Popen([sys.executable, "-c", f"import signal\n{code}\n{WAITING}", str(tmp_path)], stdout=-1)
+        assert child.stdout is not None
+        child.stdout.readline()
+        child.kill()
+        while is_there(child.pid, str(tmp_path)):
+            pass  # as often as can be: a look that falls into the moment of its end must not fail
+        child.wait(DEADLINE_S)
+        child.stdout.close()
 
 
 def test_a_recycled_pid_is_somebody_elses(processes: Started) -> None:
