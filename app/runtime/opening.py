@@ -14,28 +14,27 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.kernel.errors import RetryablePipelineError
-from app.runtime.batch import Batch
-from app.runtime.folding import fold_round
 from app.runtime.outbox import Outbox
 from app.runtime.ports import (
     Clock,
     Cluster,
     LogBounds,
-    LogChunk,
-    LogReader,
-    Progress,
     StoreFactory,
     TopicPartition,
     TransactionalProducer,
 )
-from app.runtime.refusals import check_adoption, check_group, check_log, check_meta, check_position
+from app.runtime.refusals import check_adoption, check_group, check_meta, check_position
+from app.runtime.replay import Replay
 from app.runtime.shard import FENCE_PREFIX, Shard
-from app.runtime.topics import CHANGELOG_DELETE_RETENTION_S, Topics
+from app.runtime.stats import Restoring
+from app.runtime.topics import Topics
 
 log = logging.getLogger(__name__)
 
 GroupOffset = Callable[[TopicPartition], Awaitable[int | None]]
 """The consumer group's committed offset of a source partition, or `None`."""
+
+TELL_EVERY_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -52,12 +51,15 @@ class OpeningRules:
 class Opening:
     """Opens the shards of one bucket. One use, one attempt."""
 
-    def __init__(self, cluster: Cluster, stores: StoreFactory, clock: Clock, rules: OpeningRules) -> None:
+    def __init__(
+        self, cluster: Cluster, stores: StoreFactory, clock: Clock, rules: OpeningRules, restoring: Restoring
+    ) -> None:
         self._cluster = cluster
         self._stores = stores
         self._clock = clock
         self._rules = rules
-        self.rows = 0
+        self._replay = Replay(clock, rules.topics)
+        self._restoring = restoring
         self.adopted: set[str] = set()
 
     async def open(self, producer: TransactionalProducer, shards: Sequence[Shard], group_offset: GroupOffset) -> None:
@@ -67,7 +69,7 @@ class Opening:
                 shard.store = self._stores(shard.agent.name, shard.partition)
         ids = await self._topic_ids(shards)
         for shard in shards:
-            shard.log_id = ids[self._log_of(shard).topic]
+            shard.log_id = ids[self._replay.log_of(shard).topic]
         logged = [shard for shard in shards if shard.agent.logged]
         fenced = await self._fence(producer, logged)
         await self._restore(shards, fenced)
@@ -81,13 +83,8 @@ class Opening:
             shard.load_parked()
             shard.restored = True
 
-    def _log_of(self, shard: Shard) -> TopicPartition:
-        agent = shard.agent
-        topic = self._rules.topics.changelog(agent.name) if agent.logged else agent.sources[0]
-        return TopicPartition(topic, shard.partition)
-
     async def _topic_ids(self, shards: Sequence[Shard]) -> dict[str, str]:
-        wanted = {self._log_of(shard).topic for shard in shards}
+        wanted = {self._replay.log_of(shard).topic for shard in shards}
         wanted.update(topic for shard in shards for topic in shard.agent.sources)
         ids = await self._cluster.topic_ids(sorted(wanted))
         if missing := sorted(wanted - ids.keys()):
@@ -105,7 +102,7 @@ class Opening:
         rows: list[tuple[bytes, bytes | None]] = [(FENCE_PREFIX + self._rules.transactional_id.encode(), b"1")]
         rows += [(FENCE_PREFIX + gone.encode(), None) for gone in forget]
         for shard in shards:
-            outbox.add_rows(self._log_of(shard), rows)
+            outbox.add_rows(self._replay.log_of(shard), rows)
         if not outbox:
             return {}
         ends = await outbox.produce(producer)
@@ -133,62 +130,20 @@ class Opening:
         The broker answers a commit a moment before the record is settled in every partition: an end that is asked for
         at once may lie before it, as may the end that a deposed leader tells. The reader waits for what is not there.
         """
-        by_log = {self._log_of(shard): shard for shard in shards if shard.agent.logged}
-        by_source = {self._log_of(shard): shard for shard in shards if not shard.agent.logged}
+        by_log = {self._replay.log_of(shard): shard for shard in shards}
         async with self._cluster.reader() as reader:
-            told = await reader.bounds([*by_log, *by_source])
+            told = await reader.bounds(list(by_log))
             bounds = {log: LogBounds(at.begin, max(at.end, fenced.get(log, 0))) for log, at in told.items()}
-            starts = {log: self._start(shard, bounds[log]) for log, shard in (by_log | by_source).items()}
-            await self._replay(reader, starts, bounds, by_log, self._write_rows)
-            await self._replay(reader, starts, bounds, by_source, self._fold_source)
-
-    def _start(self, shard: Shard, bounds: LogBounds) -> int:
-        """Where the restore begins; a store that its log cannot complete any more is wiped."""
-        store = shard.opened()
-        progress = store.progress
-        if progress is None:
-            return bounds.begin
-        check_log(shard, progress)
-        age_s = (self._clock.epoch_ms() - progress.written_ms) / 1000
-        stale = shard.agent.logged and age_s > CHANGELOG_DELETE_RETENTION_S
-        if stale or not bounds.begin <= progress.position <= bounds.end:
-            log.warning(
-                "%s/%s: the local store is %s: rebuilding it",
-                shard.agent.name,
-                shard.partition,
-                f"{age_s:.0f} s old, and tombstones may be gone" if stale else "outside of its log",
-            )
-            store.wipe()
-            return bounds.begin
-        return progress.position
-
-    async def _replay(
-        self,
-        reader: LogReader,
-        starts: dict[TopicPartition, int],
-        bounds: dict[TopicPartition, LogBounds],
-        shards: dict[TopicPartition, Shard],
-        apply: Callable[[Shard, LogChunk], None],
-    ) -> None:
-        behind = {log: starts[log] for log in shards if starts[log] < bounds[log].end}
-        if not behind:
-            return
-        ends = {log: bounds[log].end for log in behind}
-        async for chunk in reader.read(behind, ends):
-            apply(shards[chunk.partition], chunk)
-            self.rows += len(chunk.records)
-
-    def _write_rows(self, shard: Shard, chunk: LogChunk) -> None:
-        rows = {record.key: record.value for record in chunk.records if record.key is not None}
-        shard.opened().write(rows, self._progress(shard, chunk.position))
-
-    def _fold_source(self, shard: Shard, chunk: LogChunk) -> None:
-        batch = Batch(chunk.partition, chunk.records, 0, chunk.start, chunk.position)
-        folded = fold_round(shard, [(batch, chunk.start)], dead_letters="")
-        shard.opened().write(dict(folded.unit.changes()), self._progress(shard, chunk.position))
-
-    def _progress(self, shard: Shard, position: int) -> Progress:
-        return Progress(position, shard.log_id, self._clock.epoch_ms())
+            starts = {log: self._replay.start(shard, bounds[log]) for log, shard in by_log.items()}
+            behind = {log: start for log, start in starts.items() if start < bounds[log].end}
+            self._restoring.begin(sum(bounds[log].end - start for log, start in behind.items()))
+            told_s = self._clock.monotonic()
+            async for chunk in reader.read(behind, {log: bounds[log].end for log in behind}):
+                self._replay.apply(by_log[chunk.partition], chunk)
+                self._restoring.took(len(chunk.records), chunk.position - chunk.start)
+                if self._clock.monotonic() - told_s > TELL_EVERY_S:
+                    told_s = self._clock.monotonic()
+                    log.info("%s is restoring: %s", self._rules.transactional_id, self._restoring)
 
     def _take_positions(self, shard: Shard, ids: dict[str, str]) -> None:
         now = {topic: ids[topic] for topic in shard.agent.sources}

@@ -215,17 +215,17 @@ class Pipeline:
         rules = OpeningRules(
             self.transactional_id, settings.buckets, world.topics, settings.adopted_ids, settings.loss_accepted
         )
-        opening = Opening(world.cluster, world.stores, world.clock, rules)
+        opening = Opening(world.cluster, world.stores, world.clock, rules, self.stats.opening())
         await opening.open(producer, self.shards, world.group_offset)
         world.on_effect("restored")
         await self._announce(producer)
         self._start_catching_up()
         await self._seek_all()
-        self.stats.opened(opening.rows, world.clock.monotonic() - started)
+        self.stats.opened(world.clock.monotonic() - started)
         log.info(
             "%s open: %d rows restored in %.2f s%s",
             self.transactional_id,
-            opening.rows,
+            self.stats.restoring.rows,
             self.stats.open_s,
             f", adopted {', '.join(sorted(opening.adopted))}" if opening.adopted else "",
         )

@@ -26,6 +26,32 @@ class Durations:
 
 
 @dataclass
+class Restoring:
+    """How far an opening has come: `done` of `total` log offsets, and how many records that were."""
+
+    total: int = 0
+    done: int = 0
+    rows: int = 0
+
+    def begin(self, offsets: int) -> None:
+        """Add offsets that are to be replayed."""
+        self.total += offsets
+
+    def took(self, rows: int, offsets: int) -> None:
+        """Count a chunk."""
+        self.rows += rows
+        self.done = min(self.done + offsets, self.total)
+
+    @property
+    def share(self) -> float:
+        """Between 0 and 1; 1 where there is nothing to do."""
+        return self.done / self.total if self.total else 1.0
+
+    def __str__(self) -> str:
+        return f"{self.rows:,} rows, {self.share:.0%} of {self.total:,} offsets"
+
+
+@dataclass
 class PipelineStats:
     """One pipeline's counts since the process started. Times are in seconds."""
 
@@ -38,6 +64,7 @@ class PipelineStats:
     gaps: int = 0
     batches_dropped: int = 0
     rows_restored: int = 0
+    restoring: Restoring = field(default_factory=Restoring)
     open_s: float = 0.0
     fold_s: float = 0.0
     produce_s: float = 0.0
@@ -46,10 +73,15 @@ class PipelineStats:
     state_since: float = 0.0
     last_error: str | None = None
 
-    def opened(self, rows: int, seconds: float) -> None:
-        """Count an opening that restored `rows`."""
+    def opening(self) -> Restoring:
+        """An opening begins: what it is to tell its progress to."""
+        self.restoring = Restoring()
+        return self.restoring
+
+    def opened(self, seconds: float) -> None:
+        """Count an opening."""
         self.opens += 1
-        self.rows_restored += rows
+        self.rows_restored += self.restoring.rows
         self.open_s = seconds
 
     def failed(self, error: BaseException) -> None:

@@ -12,6 +12,7 @@ from app.runtime.opening import Opening, OpeningRules
 from app.runtime.ports import Record, TopicPartition, TransactionalProducer
 from app.runtime.shard import Shard
 from app.runtime.simulated import SimulatedClock, SimulatedCluster
+from app.runtime.stats import Restoring
 from app.runtime.table import Table
 from app.runtime.topics import Topic, Topics
 from app.runtime.unit import UnitOfWork
@@ -57,7 +58,7 @@ async def open_again(
     await producer.start()
     shard = Shard(COUNTING, 0)
     rules = OpeningRules(transactional_id, buckets, TOPICS, adopt, accept_loss)
-    await Opening(town.cluster, town.stores, SimulatedClock(), rules).open(producer, [shard], group_offset)
+    await Opening(town.cluster, town.stores, SimulatedClock(), rules, Restoring()).open(producer, [shard], group_offset)
     return shard
 
 
