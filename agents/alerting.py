@@ -11,13 +11,14 @@ from typing import Any
 
 import msgspec
 
+from agents.routing import routing
 from app.kernel import Envelope, Filter, Known
 from app.runtime.agent import Agent
 from app.runtime.batch import Decode
 from app.runtime.codec import CloudEvent
 from app.runtime.ports import Record
 from app.runtime.table import Table
-from app.runtime.topics import Topics, partition_of
+from app.runtime.topics import Topics
 from app.runtime.unit import UnitOfWork
 
 ALERT_TYPE = "alert.raised.v1"
@@ -69,22 +70,10 @@ def _judging(filter_: Filter, topics: Topics, decoders: Mapping[str, Decode]) ->
 
 
 def _routing(filter_: Filter, knows: Known, topics: Topics, decoders: Mapping[str, Decode], partitions: int) -> Agent:
-    source, inbox = topics.events(filter_.of.category), topics.inbox(filter_.name)
+    def key(event: Envelope[Any]) -> str | None:
+        return knows.id_of(event.message) if isinstance(event.message, filter_.event) else None
 
-    def fold(unit: UnitOfWork, record: Record, event: Envelope[Any]) -> None:
-        if isinstance(event.message, filter_.event):
-            key = knows.id_of(event.message).encode()
-            unit.emit(inbox, key, record.value, partition=partition_of(key, partitions), headers=record.headers)
-
-    return Agent(
-        name=f"routing-{filter_.name}",
-        sources=(source,),
-        decode=decoders[filter_.of.category],
-        fold=fold,
-        tables=(),
-        emits=(inbox,),
-        help=f"{source} → re-key by {knows.aggregate.name} → {inbox}",
-    )
+    return routing(filter_.name, [filter_.of.category], key, topics=topics, decoders=decoders, partitions=partitions)
 
 
 def _knowing(filter_: Filter, knows: Known, topics: Topics, decoders: Mapping[str, Decode]) -> Agent:

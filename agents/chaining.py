@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from agents.routing import routing
 from agents.sending import Cause, CommandTopics, Sending
 from app.kernel import Aggregate, Chain, Command, Envelope, Step
 from app.kernel.errors import ConfigurationRefused, UndecodableMessage
@@ -19,7 +20,7 @@ from app.runtime.agent import Agent, Ticking
 from app.runtime.batch import Decode
 from app.runtime.codec import Codec
 from app.runtime.ports import Record
-from app.runtime.topics import Topics, partition_of
+from app.runtime.topics import Topics
 from app.runtime.unit import UnitOfWork
 from tables.chains import TIMERS, Instance, instances_of, timer_key, timer_of
 
@@ -39,31 +40,14 @@ def chaining_name(chain: Chain[Any]) -> str:
     return f"chaining-{chain.name}"
 
 
-def routing_name(chain: Chain[Any]) -> str:
-    """The name of the agent that brings foreign events to the instances."""
-    return f"routing-{chain.name}"
+def routing_to(chain: Chain[Any], topics: Topics, decoders: Mapping[str, Decode], partitions: int) -> Agent:
+    """The agent that brings events of the followed aggregates to the partition of the instance they belong to."""
+    categories = [aggregate.category for aggregate in chain.follows]
 
+    def key(event: Envelope[Any]) -> str | None:
+        return chain.instance(event.message)
 
-def routing(chain: Chain[Any], topics: Topics, decoders: Mapping[str, Decode], partitions: int) -> Agent:
-    """The agent that copies events of the followed aggregates to the partition of the instance that they belong to."""
-    inbox = topics.inbox(chain.name)
-
-    def fold(unit: UnitOfWork, record: Record, event: Envelope[Any]) -> None:
-        instance = chain.instance(event.message)
-        if instance is not None:
-            key = instance.encode()
-            unit.emit(inbox, key, record.value, partition=partition_of(key, partitions), headers=record.headers)
-
-    sources = tuple(topics.events(aggregate.category) for aggregate in chain.follows)
-    return Agent(
-        name=routing_name(chain),
-        sources=sources,
-        decode={topics.events(a.category): decoders[a.category] for a in chain.follows},
-        fold=fold,
-        tables=(),
-        emits=(inbox,),
-        help=f"{', '.join(sources)} → route by instance → {inbox}",
-    )
+    return routing(chain.name, categories, key, topics=topics, decoders=decoders, partitions=partitions)
 
 
 def chaining(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agents.alerting import alerting
-from agents.chaining import chaining, command_topics, routing
+from agents.chaining import chaining, command_topics, routing_to
 from agents.deciding import deciding
 from agents.indexing import indexing
 from agents.projecting import projecting
@@ -117,7 +117,7 @@ class Catalogue:
     ) -> list[Agent]:
         target = command_topics(self.aggregates, topics)
         agents = [chaining(chain, topics, decode, settings.partitions, target)]
-        return [routing(chain, topics, decode, settings.partitions), *agents] if chain.follows else agents
+        return [routing_to(chain, topics, decode, settings.partitions), *agents] if chain.follows else agents
 
     def _of_reaction(self, reaction: Reaction, topics: Topics, decode: dict[str, Decode], settings: Settings) -> Agent:
         category = next((a.category for a in self.aggregates if reaction.event in a.events), None)

@@ -53,9 +53,9 @@ class Topics:
         """What one agent could not handle, whole, with the cause in the headers."""
         return f"{self.prefix}{agent}.deadletters"
 
-    def inbox(self, chain: str) -> str:
-        """Events of other aggregates, brought to the partitions of a chain's instances."""
-        return f"{self.prefix}{chain}.inbox"
+    def inbox(self, name: str) -> str:
+        """Events that were brought to the partitions of other keys: chains' instances, re-keyed read models."""
+        return f"{self.prefix}{name}.inbox"
 
     def ticks(self, chain: str) -> str:
         """The time, told to a chain's partitions."""

@@ -1,0 +1,56 @@
+"""events ─▶ routing ─▶ inbox: events are brought to the partition of another key, for whoever keeps rows by that key.
+
+A chain's instances, a filter's copies of another aggregate and re-keyed read models live where their own keys belong.
+The copy is made in the engine's transaction, so it is made once, and one stream's events stay in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from app.kernel import Envelope
+from app.runtime.agent import Agent
+from app.runtime.batch import Decode
+from app.runtime.ports import Record
+from app.runtime.topics import Topics, partition_of
+from app.runtime.unit import UnitOfWork
+
+Key = Callable[[Envelope[Any]], str | None]
+"""The key that an event is brought to, or `None` where it does not matter."""
+
+
+def routing_name(name: str) -> str:
+    """The name of the agent that fills the inbox of that name."""
+    return f"routing-{name}"
+
+
+def routing(
+    name: str,
+    categories: Iterable[str],
+    key: Key,
+    *,
+    topics: Topics,
+    decoders: Mapping[str, Decode],
+    partitions: int,
+) -> Agent:
+    """The agent that copies the events of some categories into the inbox `name`. `decoders` are by category."""
+    inbox = topics.inbox(name)
+    by_source = {topics.events(category): decoders[category] for category in categories}
+
+    def fold(unit: UnitOfWork, record: Record, event: Envelope[Any]) -> None:
+        wanted = key(event)
+        if wanted is not None:
+            raw = wanted.encode()
+            unit.emit(inbox, raw, record.value, partition=partition_of(raw, partitions), headers=record.headers)
+
+    sources = tuple(by_source)
+    return Agent(
+        name=routing_name(name),
+        sources=sources,
+        decode=by_source,
+        fold=fold,
+        tables=(),
+        emits=(inbox,),
+        help=f"{', '.join(sources)} → re-key → {inbox}",
+    )
