@@ -1,4 +1,4 @@
-"""A real Apache Kafka on this machine: one node in KRaft mode, with nothing installed but Python packages."""
+"""A real Apache Kafka on this machine: a node in KRaft mode, with nothing installed but Python packages."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from app.local.errors import LocalFleetError
 from app.local.inspection import cpu_seconds, rss_bytes
 from app.local.jars import check_space, class_path, java
 from app.local.logs import begin_run, last_error
+from app.local.node import Node, single
 from app.local.ports import check_free
-from app.local.processes import is_running, pid_in, remember, spawn, stop, wait_until
+from app.local.processes import pid_in, remember, spawn, stop, wait_until
 
 Profile = Literal["light", "full"]
 """`light` starts fast and stays small, for development and tests; `full` lets the JVM optimise, for benchmarks."""
@@ -24,41 +25,26 @@ CLUSTER_ID = "RXZlbnRmbGVldC1sb2NhbA"
 LIGHT = ("-Xms64m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xss512k")
 FULL = ("-Xms256m", "-Xmx1g")
 
-SETTINGS = {
-    "process.roles": "broker,controller",
-    "node.id": 1,
-    "controller.listener.names": "CONTROLLER",
-    "inter.broker.listener.name": "PLAINTEXT",
-    "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
-    "auto.create.topics.enable": "false",
-    "offsets.topic.replication.factor": 1,
-    "offsets.topic.num.partitions": 4,
-    "transaction.state.log.replication.factor": 1,
-    "transaction.state.log.min.isr": 1,
-    "transaction.state.log.num.partitions": 4,
-    "share.coordinator.state.topic.replication.factor": 1,
-    "share.coordinator.state.topic.min.isr": 1,
-    "share.coordinator.state.topic.num.partitions": 1,
-    "group.initial.rebalance.delay.ms": 0,
-    "group.min.session.timeout.ms": 1000,
-    "num.network.threads": 2,
-    "num.io.threads": 4,
-    "log.cleaner.dedupe.buffer.size": 16 << 20,
-    "log.segment.bytes": 256 << 20,
-    "controlled.shutdown.enable": "true",
-}
-
 LOGGING = {"defaultLogLevel": "warn", "showDateTime": "true", "dateTimeFormat": "HH:mm:ss", "showThreadName": "false"}
 
 
 class LocalKafka:
-    """One broker with its data under `directory`. The data outlives the process."""
+    """One broker with its data under `directory`. The data outlives the process.
+
+    Alone it is the node of a cluster of one, at `port`; a `LocalCluster` gives each of its own a `node`.
+    """
 
     def __init__(
-        self, directory: Path, port: int = 29092, profile: Profile = "light", lib: Path = Path(".fleet/lib")
+        self,
+        directory: Path,
+        port: int = 29092,
+        profile: Profile = "light",
+        lib: Path = Path(".fleet/lib"),
+        node: Node | None = None,
     ) -> None:
         self.directory = directory.resolve()
-        self.port = port
+        self.node = node or single(port)
+        self.port = self.node.port
         self.profile: Profile = profile
         self._lib = lib.resolve()
         self._pid_file = self.directory / "pid"
@@ -93,18 +79,29 @@ class LocalKafka:
             )
 
     def _start(self, *, with_parent: bool) -> None:
+        self.prepare()
+        self.launch(with_parent=with_parent)
+        self.wait()
+
+    def prepare(self) -> None:
+        """Write its settings, and format its storage the first time."""
         self.directory.mkdir(parents=True, exist_ok=True)
         check_space(self.directory)
-        for port in (self.port, self.port + 1):
+        for port in self.node.ports:
             check_free(port)
-        java_command = self._java_command()
         self._write_settings()
-        self._format(java_command)
-        command = [*java_command, "kafka.Kafka", self._mark]
-        pid = spawn(command, self.log_file, with_parent=with_parent, cwd=self.directory)
-        remember(self._pid_file, pid)
-        wait_until(lambda: self._answers() or not is_running(pid, self._mark), START_TIMEOUT_S)
-        if not is_running(pid, self._mark) or not self._answers():
+        self._format(self._java_command())
+
+    def launch(self, *, with_parent: bool = False) -> None:
+        """Start the process, where it does not run; it answers later (see `wait`)."""
+        if self.pid is None:
+            command = [*self._java_command(), "kafka.Kafka", self._mark]
+            remember(self._pid_file, spawn(command, self.log_file, with_parent=with_parent, cwd=self.directory))
+
+    def wait(self) -> None:
+        """Return when it answers; where it does not start, stop it and raise with what it said."""
+        wait_until(lambda: self._answers() or self.pid is None, START_TIMEOUT_S)
+        if self.pid is None or not self._answers():
             self.stop()
             raise LocalFleetError(f"Kafka did not start: {last_error(self.log_file)} (see {self.log_file})")
 
@@ -113,10 +110,10 @@ class LocalKafka:
         if self.pid is None:
             raise LocalFleetError(f"Kafka has died: {last_error(self.log_file)} (see {self.log_file})")
 
-    def stop(self) -> None:
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """Stop it, cleanly if it lets itself be."""
         if (pid := self.pid) is not None:
-            stop(pid, self._mark, timeout_s=STOP_TIMEOUT_S)
+            stop(pid, self._mark, timeout_s=timeout_s)
         self._pid_file.unlink(missing_ok=True)
 
     def cpu_seconds(self) -> float:
@@ -133,12 +130,7 @@ class LocalKafka:
         return [str(java()), *flags, *logging, "-cp", class_path(self._lib)]
 
     def _write_settings(self) -> None:
-        settings = SETTINGS | {
-            "log.dirs": self.directory / "data",
-            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self.port + 1}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
-            "controller.quorum.voters": f"1@127.0.0.1:{self.port + 1}",
-        }
+        settings = self.node.settings(self.directory)
         Path(self._mark).write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
 
     def _format(self, java_command: list[str]) -> None:

@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     partitions: int = Field(default=4, ge=1, le=1024)
     """Partitions of every topic that is keyed by aggregate. Fixed for the life of the data."""
     replication: int = Field(default=1, ge=1, le=7)
-    """Replication factor of the topics that the fleet makes."""
+    """Replication factor of the topics that the fleet makes; from three on, a majority must have each record."""
     buckets: int = Field(default=2, ge=1, le=1024)
     """Pipelines a role is divided into, and so the most workers it can use. Change it only with the role stopped."""
     data_dir: Path = Path(".fleet/data")

@@ -43,7 +43,7 @@ async def ensure_topics(
         found = await _describe(admin, list(counts))
         _check_counts({name: len(topic["partitions"]) for name, topic in found.items()}, counts)
         missing = [
-            NewTopic(topic.name, counts[topic.name], replication, topic_configs=topic.config)
+            NewTopic(topic.name, counts[topic.name], replication, topic_configs=topic.config | durable(replication))
             for topic in wanted
             if topic.name not in found
         ]
@@ -82,6 +82,11 @@ async def delete_topics(brokers: str, names: Sequence[str], *, timeout_s: float 
 
     async with _patient(brokers, timeout_s) as patiently:
         await patiently(step)
+
+
+def durable(replication: int) -> dict[str, str]:
+    """How many replicas must have a record before it is acknowledged: all but those that may be away at any time."""
+    return {"min.insync.replicas": str(replication // 2 + 1)} if replication > 2 else {}
 
 
 class _Patience:
