@@ -6,7 +6,7 @@ ARGS ?=
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format bench lock clean
+.PHONY: help setup demo test test-all golden check format bench lock clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ demo: $(STAMP) ## start a local fleet, drive orders through it, recount:  make d
 
 test: $(STAMP) ## every test of the everyday suite, against a real Kafka that it starts
 	@$(BIN)/python -m pytest $(ARGS)
+
+golden: $(STAMP) ## write the golden files of new messages and versions, to look at and commit
+	@$(BIN)/python -m tests.golden
 
 check: $(STAMP) ## format, lint, types and import contracts
 	@$(BIN)/ruff format --check .

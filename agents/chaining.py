@@ -59,7 +59,7 @@ def chaining(
     decode: dict[str, Decode] = {home: decoders[chain.home.category], ticks: decode_tick}
     sources: tuple[str, ...] = (home, ticks)
     if chain.follows:
-        codec = Codec([event for aggregate in chain.follows for event in aggregate.events])
+        codec = Codec.of_events(*chain.follows)
         decode[inbox] = lambda record: codec.decode(record.value)
         sources = (home, inbox, ticks)
     return Agent(

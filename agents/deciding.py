@@ -10,7 +10,7 @@ from app.kernel import Aggregate, Envelope, Event, Outcome, Rejected
 from app.kernel.envelope import version_conflict
 from app.kernel.errors import UndecodableMessage
 from app.runtime.agent import Agent
-from app.runtime.codec import COMMAND_ID_CHARS_MAX, Codec
+from app.runtime.codec import Codec
 from app.runtime.ports import Record
 from app.runtime.topics import Topics, partition_of
 from app.runtime.unit import UnitOfWork
@@ -52,7 +52,7 @@ class _Decider(Generic[S]):
         self, aggregate: Aggregate[S, Any, Any], topics: Topics, partitions: int, outcome_retention: timedelta
     ) -> None:
         self._aggregate = aggregate
-        self._commands = Codec(aggregate.commands, id_chars_max=COMMAND_ID_CHARS_MAX)
+        self._commands = Codec.of_commands(aggregate)
         self._outcomes_topic = topics.outcomes(aggregate.category)
         self._source = f"/eventfleet/{aggregate.category}"
         self.writer = EventWriter(aggregate, topics.events(aggregate.category), self._source)

@@ -137,7 +137,7 @@ class Catalogue:
 
 def decoder_of(aggregate: Aggregate[Any, Any, Any]) -> Decode:
     """From a record of the category's events topic to the event's envelope."""
-    decode = Codec(aggregate.events).decode
+    decode = Codec.of_events(aggregate).decode
     return lambda record: decode(record.value)
 
 

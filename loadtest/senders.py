@@ -34,7 +34,7 @@ class KafkaSender:
 
     def __init__(self, brokers: str, topic: str, partitions: int, waiting: Waiting) -> None:
         self._brokers, self._topic, self._partitions, self._waiting = brokers, topic, partitions, waiting
-        self._codec = Codec(ORDER.commands)
+        self._codec = Codec.of_commands(ORDER)
         self._producer: Any = AIOKafkaProducer(bootstrap_servers=brokers, enable_idempotence=True, linger_ms=0)
 
     async def start(self) -> None:

@@ -44,7 +44,7 @@ class EventWriter:
         self._aggregate = aggregate
         self._topic = topic
         self._source = source
-        self._codec = Codec(aggregate.events)
+        self._codec = Codec.of_events(aggregate)
 
     def snapshot(self, unit: UnitOfWork, stream_id: str) -> Snapshot[Any]:
         """The stream's state at its newest version; version 0 where there is no such stream yet."""

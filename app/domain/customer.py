@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Annotated, ClassVar, TypeAlias, assert_never
 
 import msgspec
 
 from app.domain.order import Word
-from app.kernel import Aggregate, Command, Event, Rejected
+from app.kernel import Aggregate, Command, Event, Rejected, Upcaster
 
 CustomerId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+
+
+class Channel(StrEnum):
+    """The way on which somebody became a customer."""
+
+    UNKNOWN = "unknown"
+    WEB = "web"
+    SHOP = "shop"
+    PARTNER = "partner"
+
 
 # Commands
 
@@ -22,6 +33,7 @@ class RegisterCustomer(Command, frozen=True):
     customer_id: CustomerId
     name: Word
     email: Word
+    channel: Channel = Channel.UNKNOWN
 
 
 class VerifyUser(Command, frozen=True):
@@ -45,12 +57,13 @@ CustomerCommand: TypeAlias = RegisterCustomer | VerifyUser | PromoteToVip
 
 
 class CustomerRegistered(Event, frozen=True):
-    """Somebody became a customer."""
+    """Somebody became a customer. Its first version did not say on which way."""
 
-    wire_name: ClassVar[str] = "customer.registered.v1"
+    wire_name: ClassVar[str] = "customer.registered.v2"
     customer_id: CustomerId
     name: str
     email: str
+    channel: Channel
 
 
 class UserVerified(Event, frozen=True):
@@ -91,12 +104,12 @@ def decide(customer: Customer, command: CustomerCommand) -> Sequence[CustomerEve
     if not customer.name and not isinstance(command, RegisterCustomer):
         return Rejected("customer_not_found", "Customer does not exist")
     match command:
-        case RegisterCustomer(customer_id, name, email):
+        case RegisterCustomer(customer_id, name, email, channel):
             if customer.name:
                 return Rejected("customer_already_registered", "Customer already registered")
             if not name or "@" not in email:
                 return Rejected("customer_invalid", "Customer needs a name and an e-mail address")
-            return [CustomerRegistered(customer_id, name, email)]
+            return [CustomerRegistered(customer_id, name, email, channel)]
         case VerifyUser(customer_id):
             return [] if customer.verified else [UserVerified(customer_id, customer.name, customer.email)]
         case PromoteToVip(customer_id, reason):
@@ -120,4 +133,8 @@ def evolve(customer: Customer, event: CustomerEvent) -> Customer:
             assert_never(event)
 
 
-CUSTOMER = Aggregate(name="customer", initial=Customer(), decide=decide, evolve=evolve)
+REGISTERED_V1 = Upcaster(
+    "customer.registered.v1", "customer.registered.v2", lambda data: {**data, "channel": Channel.UNKNOWN}
+)
+
+CUSTOMER = Aggregate(name="customer", initial=Customer(), decide=decide, evolve=evolve, upcasters=(REGISTERED_V1,))

@@ -8,6 +8,7 @@ from app.kernel.filter import Filter, Known
 from app.kernel.messages import Command, Event, Message, Rejected, stream_id_of
 from app.kernel.projection import Projection
 from app.kernel.reaction import Reaction, when
+from app.kernel.upcasting import Upcaster
 
 __all__ = [
     "Aggregate",
@@ -24,6 +25,7 @@ __all__ = [
     "Reaction",
     "Rejected",
     "Step",
+    "Upcaster",
     "stream_id_of",
     "when",
 ]

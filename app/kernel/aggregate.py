@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 from app.kernel.messages import Command, Event, Rejected, check_message_type
+from app.kernel.upcasting import Upcaster, check_upcasters
 
 S = TypeVar("S")
 C = TypeVar("C", bound=Command)
@@ -23,6 +24,8 @@ class Aggregate(Generic[S, C, E]):
     commands and events there are is read from the annotations of the two functions.
 
     `category` names the topics (`orders.commands`, `orders.events`, …); it defaults to the name and an "s".
+
+    `upcasters` are for versions of commands and events that nobody writes any more, but that lie in the topics.
     """
 
     name: str
@@ -30,6 +33,7 @@ class Aggregate(Generic[S, C, E]):
     decide: Callable[[S, C], Sequence[E] | Rejected]
     evolve: Callable[[S, E], S]
     category: str = ""
+    upcasters: tuple[Upcaster, ...] = ()
     commands: tuple[type[C], ...] = field(init=False)
     events: tuple[type[E], ...] = field(init=False)
 
@@ -39,6 +43,7 @@ class Aggregate(Generic[S, C, E]):
         object.__setattr__(self, "events", _second_parameter(self.evolve))
         for kind in (*self.commands, *self.events):
             check_message_type(kind)
+        check_upcasters((*self.commands, *self.events), self.upcasters)
 
     @property
     def state_type(self) -> type[S]:

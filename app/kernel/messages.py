@@ -5,9 +5,12 @@ The first field of every message is the id of the aggregate it belongs to: the r
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin
 
 import msgspec
+
+WIRE_NAME = re.compile(r"[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)+\.v[1-9][0-9]*")
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
@@ -49,11 +52,18 @@ def field_names(kind: type[Message]) -> tuple[str, ...]:
 def check_message_type(kind: type[Any]) -> None:
     """Raise `TypeError`, saying what to change, where a message type does not keep the rules above."""
     wire_name = getattr(kind, "wire_name", None)
-    if not isinstance(wire_name, str) or not wire_name:
+    if not isinstance(wire_name, str):
         raise TypeError(f"{kind.__name__} needs a wire_name, such as 'order.created.v1'")
+    check_wire_name(wire_name)
     fields = msgspec.structs.fields(kind)
     if not fields or not _is_text(fields[0].type):
         raise TypeError(f"{kind.__name__}: the first field must be the aggregate's id, a str")
+
+
+def check_wire_name(name: str) -> None:
+    """Raise `TypeError` where a name does not say what it names and in which version."""
+    if WIRE_NAME.fullmatch(name) is None:
+        raise TypeError(f"{name!r} is no wire name: give it a noun, a verb and a version, such as 'order.created.v1'")
 
 
 def _is_text(annotation: Any) -> bool:

@@ -7,18 +7,16 @@ extensions `version` (of an event: its place in the stream; of a command: the ve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
-from app.kernel import Envelope, Message, Outcome, stream_id_of
+from app.kernel import Aggregate, Envelope, Message, Outcome, Upcaster, stream_id_of
 from app.kernel.errors import UndecodableMessage
-
-Upcaster = Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]
-"""From the data of an old version to (the wire name, the data) of the next one."""
+from app.kernel.upcasting import Data, Upcast, upcasts
 
 COMMAND_ID_CHARS_MAX = 128
 ID_CHARS_MAX = 256
@@ -44,28 +42,43 @@ class CloudEvent(msgspec.Struct, omit_defaults=True):
 ACCEPTED, REJECTED = "command.accepted.v1", "command.rejected.v1"
 
 
-@dataclass(frozen=True)
-class _Known:
-    kind: type[Message]
-    decode: Callable[[msgspec.Raw], Message]
-
-
 class Codec:
-    """Encodes and decodes the messages of the catalogue; `upcasters` go from an old wire name to a newer one."""
+    """Encodes and decodes messages. What lies in the topics in an old version is decoded as the newest."""
 
     def __init__(
         self,
         kinds: Iterable[type[Message]],
-        upcasters: Mapping[str, Upcaster] | None = None,
+        upcasters: Iterable[Upcaster] = (),
         *,
         id_chars_max: int = ID_CHARS_MAX,
     ) -> None:
+        kinds = tuple(kinds)
         self._id_chars_max = id_chars_max
-        self._known = {kind.wire_name: _Known(kind, msgspec.json.Decoder(kind).decode) for kind in kinds}
-        self._upcasters = dict(upcasters or {})
+        self.upcast = upcasts(kinds, upcasters)
+        """Old wire names, and the way from each to a type."""
+        self._decode_data: dict[str, Callable[[msgspec.Raw], Message]] = {
+            name: _upcasting(upcast) for name, upcast in self.upcast.items()
+        } | {kind.wire_name: msgspec.json.Decoder(kind).decode for kind in kinds}
         self._decode_cloud_event = msgspec.json.Decoder(CloudEvent).decode
         self._encode = msgspec.json.Encoder(decimal_format="string").encode
         self._decode_outcome = msgspec.json.Decoder(Outcome).decode
+
+    @classmethod
+    def of_events(cls, *aggregates: Aggregate[Any, Any, Any]) -> Codec:
+        """The codec of these aggregates' events, in every version that there has ever been."""
+        return cls(
+            [kind for aggregate in aggregates for kind in aggregate.events],
+            [step for aggregate in aggregates for step in aggregate.upcasters],
+        )
+
+    @classmethod
+    def of_commands(cls, *aggregates: Aggregate[Any, Any, Any]) -> Codec:
+        """The codec of these aggregates' commands, in every version; their ids are bounded more tightly."""
+        return cls(
+            [kind for aggregate in aggregates for kind in aggregate.commands],
+            [step for aggregate in aggregates for step in aggregate.upcasters],
+            id_chars_max=COMMAND_ID_CHARS_MAX,
+        )
 
     def encode(self, envelope: Envelope[Any], source: str) -> bytes:
         """The record's value."""
@@ -92,8 +105,10 @@ class Codec:
             raise UndecodableMessage("the record has no value")
         try:
             wire = self._decode_cloud_event(value)
-            known = self._known.get(wire.type)
-            message = known.decode(wire.data) if known is not None else self._upcast(wire.type, wire.data)
+            decode_data = self._decode_data.get(wire.type)
+            if decode_data is None:
+                raise UndecodableMessage(f"the type {wire.type[:64]!r} is not in the catalogue")
+            message = decode_data(wire.data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UndecodableMessage(str(error)) from error
         if not wire.id or len(wire.id) > self._id_chars_max:
@@ -103,19 +118,6 @@ class Codec:
         if wire.time.tzinfo is None:
             raise UndecodableMessage("the time has no offset from UTC")
         return Envelope(wire.id, wire.subject, wire.time, message, wire.version, wire.correlationid, wire.causationid)
-
-    def _upcast(self, name: str, data: msgspec.Raw) -> Message:
-        if name not in self._upcasters:
-            raise UndecodableMessage(f"the type {name[:64]!r} is not in the catalogue")
-        fields = msgspec.json.decode(data, type=dict[str, Any])
-        for _ in range(len(self._upcasters)):
-            if name not in self._upcasters:
-                break
-            name, fields = self._upcasters[name](fields)
-        known = self._known.get(name)
-        if known is None:
-            raise UndecodableMessage(f"upcasters lead to {name!r}, which is not in the catalogue")
-        return msgspec.convert(fields, known.kind)
 
     def encode_outcome(self, outcome: Outcome, source: str) -> bytes:
         """The record's value for a command's outcome."""
@@ -138,6 +140,21 @@ class Codec:
     def decode_outcome(self, value: bytes) -> Outcome:
         """The outcome in a record's value."""
         return self._decode_outcome(self._decode_cloud_event(value).data)
+
+
+def _upcasting(upcast: Upcast) -> Callable[[msgspec.Raw], Message]:
+    """Decode the data of an old version. A step that stumbles over it has found that it is not of that version."""
+    as_it_lies = msgspec.json.Decoder(Data, float_hook=Decimal).decode
+
+    def decode_data(data: msgspec.Raw) -> Message:
+        fields = as_it_lies(data)
+        try:
+            fields = upcast(fields)
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            raise UndecodableMessage(f"{upcast.steps[0].old} cannot be upcast: {error!r}") from error
+        return msgspec.convert(fields, upcast.kind)
+
+    return decode_data
 
 
 def utc_now() -> datetime:

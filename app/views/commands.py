@@ -36,7 +36,7 @@ class CommandViews:
         self._commits = commits
         self._aggregates = aggregates
         self._by_name = {kind.__name__: (one, kind) for one in aggregates for kind in one.aggregate.commands}
-        self._codec = Codec([kind for one in aggregates for kind in one.aggregate.commands])
+        self._codec = Codec.of_commands(*(one.aggregate for one in aggregates))
         settings = places.app.fleet_settings
         self._wait_s = settings.outcome_wait_ms / 1000
         self._sender: RecordSender | None = None

@@ -21,7 +21,7 @@ class HistoryViews:
     def __init__(self, places: Places, served: ServedAggregate) -> None:
         self._places = places
         self._served = served
-        self._codec = Codec(served.aggregate.events)
+        self._codec = Codec.of_events(served.aggregate)
 
     def add_to(self, web_app: web.Application) -> None:
         """Add the route."""

@@ -25,7 +25,7 @@ class PastRows:
         self._projection = served.projection
         self._aggregate = served.of.aggregate
         self._indexing = served.of.indexing
-        self._codec = Codec(served.of.aggregate.events)
+        self._codec = Codec.of_events(served.of.aggregate)
 
     async def row(self, request: web.Request, row_id: str, moment: Row) -> web.Response:
         """The row at a moment; 404 where the stream did not exist, or has not come so far."""

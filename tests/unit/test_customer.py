@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.domain.customer import (
     CUSTOMER,
+    Channel,
     CustomerPromoted,
     CustomerRegistered,
     PromoteToVip,
@@ -13,7 +14,7 @@ from app.domain.customer import (
 )
 from tests.unit.given import given
 
-REGISTERED = CustomerRegistered("c", "Ada", "ada@example.org")
+REGISTERED = CustomerRegistered("c", "Ada", "ada@example.org", Channel.UNKNOWN)
 VERIFIED = UserVerified("c", "Ada", "ada@example.org")
 PROMOTED = CustomerPromoted("c", "Ada", "ada@example.org", "loyal")
 
@@ -22,6 +23,12 @@ def test_somebody_registers_once() -> None:
     given(CUSTOMER).when(RegisterCustomer("c", "Ada", "ada@example.org")).then(REGISTERED)
     given(CUSTOMER, REGISTERED).when(RegisterCustomer("c", "Bob", "bob@example.org")).then_rejected(
         "customer_already_registered"
+    )
+
+
+def test_the_channel_is_told_on() -> None:
+    given(CUSTOMER).when(RegisterCustomer("c", "Ada", "ada@example.org", Channel.SHOP)).then(
+        CustomerRegistered("c", "Ada", "ada@example.org", Channel.SHOP)
     )
 
 
