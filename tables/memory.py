@@ -81,6 +81,10 @@ class MemoryStores:
         store.is_open = True
         return store
 
+    def holds(self, agent: str, partition: int) -> bool:
+        """See `ports.StoreFactory`."""
+        return (agent, partition) in self._stores
+
     def crash(self) -> None:
         """Let go of every store without closing it, as a killed process does."""
         for store in self._stores.values():

@@ -207,3 +207,7 @@ class RocksDBStores:
         store = RocksDBStore(path, self._budget, self._open.discard)
         self._open.add(path)
         return store
+
+    def holds(self, agent: str, partition: int) -> bool:
+        """See `ports.StoreFactory`."""
+        return (self._root / agent / str(partition)).is_dir()

@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -154,12 +155,18 @@ def _show(fleet: LocalFleet) -> None:
         )
     for worker in fleet.workers:
         told = worker.readiness() or {}
-        buckets = ", ".join(f"{n}: {bucket['state']}" for n, bucket in told.get("buckets", {}).items())
+        buckets = ", ".join(f"{n}: {_state(bucket)}" for n, bucket in told.get("buckets", {}).items())
         ready = "yes" if told.get("ready") else "no"
         table.add_row(
             worker.name, worker.role, str(worker.pid or "-"), ready, worker.url, buckets, _mib(worker.rss_bytes())
         )
     Console().print(table)
+
+
+def _state(bucket: dict[str, Any]) -> str:
+    """The pipeline's state; of one that restores, how far it has come."""
+    restoring = bucket.get("restoring")
+    return f"{bucket['state']}, {restoring}" if restoring else str(bucket["state"])
 
 
 def _mib(size: int) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 from aiokafka.errors import KafkaError
@@ -24,7 +24,10 @@ FOLLOW_EVERY_S = 0.25
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One bucket's owner. `opened_ms` orders entries of roles that had the same agent at different times."""
+    """One bucket's owner, or a worker that stands by for it and has its rows a moment late.
+
+    `opened_ms` orders entries of roles that had the same agent at different times.
+    """
 
     url: str
     worker: str
@@ -33,6 +36,7 @@ class Entry(msgspec.Struct, frozen=True):
     buckets: int
     agents: tuple[str, ...]
     opened_ms: int = 0
+    standby: bool = False
 
 
 class Announcement(msgspec.Struct, frozen=True):
@@ -55,11 +59,12 @@ class Directory:
         self._partition = TopicPartition(topics.directory, 0)
         self._entries: dict[bytes, Entry] = {}
 
-    def announcement(self, bucket: int, agents: Sequence[str]) -> Announcement:
-        """What the owner of `bucket` tells."""
+    def announcement(self, bucket: int, agents: Sequence[str], *, standby: bool = False) -> Announcement:
+        """What the owner of `bucket` tells, or one that stands by for it."""
         s = self._settings
-        entry = Entry(s.url, s.worker, s.role, bucket, s.buckets, tuple(agents))
-        return Announcement(self._partition, f"{s.role}/{bucket}".encode(), entry)
+        entry = Entry(s.url, s.worker, s.role, bucket, s.buckets, tuple(agents), standby=standby)
+        key = f"{s.role}/{bucket}/{s.worker}" if standby else f"{s.role}/{bucket}"
+        return Announcement(self._partition, key.encode(), entry)
 
     def entries(self) -> list[Entry]:
         """All that is known, by role and bucket."""
@@ -67,8 +72,19 @@ class Directory:
 
     def owner(self, agent: str, partition: int) -> Entry | None:
         """Who serves `agent` in `partition`: the newest word, where several roles have had it."""
-        found = [e for e in self._entries.values() if agent in e.agents and e.bucket == partition % e.buckets]
-        return max(found, key=lambda entry: entry.opened_ms, default=None)
+        return next(self._newest(agent, partition, standby=False), None)
+
+    def standbys(self, agent: str, partition: int) -> list[Entry]:
+        """Who stands by for `agent` in `partition`, the newest word first."""
+        return list(self._newest(agent, partition, standby=True))
+
+    def _newest(self, agent: str, partition: int, *, standby: bool) -> Iterator[Entry]:
+        found = [
+            entry
+            for entry in tuple(self._entries.values())
+            if entry.standby is standby and agent in entry.agents and entry.bucket == partition % entry.buckets
+        ]
+        return iter(sorted(found, key=lambda entry: -entry.opened_ms))
 
     def owners(self, agent: str, partitions: Iterable[int]) -> dict[int, Entry]:
         """The owners of several partitions; those without one are left out."""

@@ -69,6 +69,8 @@ class StoreFactory(Protocol):
     """Opens the store of one agent and partition; twice the same is an error until it was closed."""
 
     def __call__(self, agent: str, partition: int) -> PartitionStore: ...
+    def holds(self, agent: str, partition: int) -> bool:
+        """Whether there is anything of it here already."""
 
 
 class RecordBatch(Protocol):
@@ -126,6 +128,9 @@ class LogReader(Protocol):
         self, positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
     ) -> AsyncIterator[LogChunk]:
         """Chunks from `positions` until every partition has reached its end."""
+
+    def follow(self, positions: Mapping[TopicPartition, int]) -> AsyncIterator[LogChunk]:
+        """Chunks from `positions` on, as they come, a moment late; without an end: whoever follows stops."""
 
 
 class Cluster(Protocol):

@@ -45,6 +45,7 @@ class Replay:
                 shard.partition,
                 f"{age_s:.0f} s old, and tombstones may be gone" if stale else "outside of its log",
             )
+            shard.warm = False
             store.wipe()
             return bounds.begin
         return progress.position

@@ -26,6 +26,7 @@ from app.runtime.pipeline import Pipeline, Rows, World
 from app.runtime.ports import Clock, Cluster, StoreFactory, TopicPartition
 from app.runtime.settings import Settings
 from app.runtime.shard import Shard
+from app.runtime.standby import Standby
 from app.runtime.stats import PipelineStats
 from app.runtime.topics import Topics
 
@@ -60,6 +61,8 @@ class RoleApp(faust.App):
         self.fleet_topics = Topics(settings.topic_prefix)
         self.fleet_agents = tuple(agents)
         self.pipelines: dict[int, Pipeline] = {}
+        self.standbys: dict[int, Standby] = {}
+        self.standing_by: frozenset[int] = frozenset()
         self.commit_listeners: list[CommitListener] = []
         self.directory = Directory(settings, self.fleet_topics)
         self.stats: dict[int, PipelineStats] = {}
@@ -68,7 +71,7 @@ class RoleApp(faust.App):
         self.assigned = False
         self.pulse = self.brokers_heard = clock.monotonic()
         self._signs_of_brokers = (0, 0)
-        self._pipeline_tasks: dict[int, asyncio.Task[None]] = {}
+        self._bucket_tasks: dict[int, asyncio.Task[None]] = {}
         self._background: set[asyncio.Task[Any]] = set()
         self._cluster, self._stores, self._clock = cluster, stores, clock
         super().__init__(
@@ -129,8 +132,25 @@ class RoleApp(faust.App):
     # What others read
 
     def held_buckets(self) -> list[int]:
-        """The buckets whose rows are warm here: the assignor leaves them where they are if it can."""
+        """The buckets that are served here: the assignor leaves them where they are if it can."""
         return sorted(self.pipelines)
+
+    def warm_buckets(self) -> list[int]:
+        """The buckets whose rows are here besides, from standing by or from an earlier life of this worker."""
+        logged = [agent for agent in self.fleet_agents if agent.logged] or self.fleet_agents
+        return [
+            bucket
+            for bucket in range(self.fleet_settings.buckets)
+            if bucket not in self.pipelines
+            and all(self._stores.holds(a.name, number) for number in self._numbers(bucket) for a in logged)
+        ]
+
+    def standby_shard(self, agent: str, partition: int) -> Shard | None:
+        """The shard of a bucket that is not served here (yet), where its rows are warm: a moment old."""
+        bucket = partition % self.fleet_settings.buckets
+        holder = self.standbys.get(bucket) or self.pipelines.get(bucket)
+        shards = holder.shards if holder is not None else ()
+        return next((s for s in shards if s.agent.name == agent and s.partition == partition and s.warm), None)
 
     def shard(self, agent: str, partition: int) -> Shard | None:
         """The open shard, where this worker serves it now."""
@@ -159,14 +179,25 @@ class RoleApp(faust.App):
         mine = self._whole_buckets({TopicPartition(tp.topic, tp.partition) for tp in assigned})
         for bucket in [bucket for bucket in self.pipelines if bucket not in mine]:
             self.pipelines.pop(bucket).close()
+        standing_by = self.standing_by - mine
+        for bucket in [bucket for bucket in self.standbys if bucket not in standing_by | mine]:
+            self._end_standby(self.standbys.pop(bucket))
         for bucket in sorted(mine):
             if (pipeline := self.pipelines.get(bucket)) is not None and pipeline.state is not State.CLOSED:
                 pipeline.resume()
             else:
                 self._start_pipeline(bucket)
+        for bucket in sorted(standing_by - self.standbys.keys()):
+            self._start_standby(bucket)
         self.assigned = True
         self.brokers_heard = self._clock.monotonic()  # they have just let us into the group
-        log.info("%s serves buckets %s of %s", self.fleet_settings.worker, sorted(mine), self.fleet_settings.role)
+        log.info(
+            "%s serves buckets %s of %s, stands by for %s",
+            self.fleet_settings.worker,
+            sorted(mine),
+            self.fleet_settings.role,
+            sorted(standing_by),
+        )
         if not self._background:
             self._in_background(self._report_positions())
             self._in_background(self._watch())
@@ -187,16 +218,51 @@ class RoleApp(faust.App):
         return whole
 
     def _start_pipeline(self, bucket: int) -> None:
-        shards = [
-            Shard(agent, number)
-            for number in partitions_of([bucket], self.fleet_settings.buckets, self.fleet_settings.partitions)
-            for agent in self.fleet_agents
-        ]
+        """Serve a bucket, with the open stores of its standby where there was one."""
+        standby = self.standbys.pop(bucket, None)
+        if standby is not None:
+            standby.close(hand_over=True)
         pipeline = self.pipelines[bucket] = Pipeline(
-            bucket, shards, self._world(bucket), self.stats.setdefault(bucket, PipelineStats())
+            bucket,
+            self._shards(bucket) if standby is None else standby.shards,
+            self._world(bucket),
+            self.stats.setdefault(bucket, PipelineStats()),
         )
-        before = self._pipeline_tasks.get(bucket)
-        self._pipeline_tasks[bucket] = asyncio.create_task(self._run_after(before, pipeline), name=f"pipeline-{bucket}")
+        self._run_next(bucket, pipeline.run)
+
+    def _start_standby(self, bucket: int) -> None:
+        standby = self.standbys[bucket] = Standby(
+            bucket,
+            self._shards(bucket),
+            cluster=self._cluster,
+            stores=self._stores,
+            clock=self._clock,
+            topics=self.fleet_topics,
+            on_written=self._committed,
+            on_caught_up=lambda caught_up: self._in_background(self._tell_standby(caught_up, stands=True)),
+        )
+        self._run_next(bucket, standby.run)
+
+    def _end_standby(self, standby: Standby) -> None:
+        standby.close()
+        self._in_background(self._tell_standby(standby.bucket, stands=False))
+
+    def _shards(self, bucket: int) -> list[Shard]:
+        return [Shard(agent, number) for number in self._numbers(bucket) for agent in self.fleet_agents]
+
+    def _numbers(self, bucket: int) -> list[int]:
+        return partitions_of([bucket], self.fleet_settings.buckets, self.fleet_settings.partitions)
+
+    def _run_next(self, bucket: int, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run what has the bucket from now on, when what had it before has let go of its stores."""
+        before = self._bucket_tasks.get(bucket)
+
+        async def in_turn() -> None:
+            if before is not None:
+                await asyncio.wait([before])
+            await run()
+
+        self._bucket_tasks[bucket] = asyncio.create_task(in_turn(), name=f"bucket-{bucket}")
 
     def _world(self, bucket: int) -> World:
         return World(
@@ -210,11 +276,6 @@ class RoleApp(faust.App):
             announcement=self.directory.announcement(bucket, [agent.name for agent in self.fleet_agents]),
             on_committed=self._committed,
         )
-
-    async def _run_after(self, before: asyncio.Task[None] | None, pipeline: Pipeline) -> None:
-        if before is not None:
-            await asyncio.wait([before])
-        await pipeline.run()
 
     async def seek(self, partition: TopicPartition, offset: int) -> int:
         """Fetch a source partition from `offset` on (see `SourceControl`)."""
@@ -282,6 +343,18 @@ class RoleApp(faust.App):
         finally:
             await sender.close()
 
+    async def _tell_standby(self, bucket: int, *, stands: bool) -> None:
+        """Tell the directory that stale answers are to be had here, or no more."""
+        announcement = self.directory.announcement(bucket, [a.name for a in self.fleet_agents], standby=True)
+        sender = RecordSender(self.fleet_settings.brokers)
+        try:
+            value = announcement.value(self._clock.epoch_ms()) if stands else None
+            await sender.send(announcement.partition, announcement.key, value)
+        except FleetError as error:
+            log.info("the directory could not be told who stands by for bucket %d: %s", bucket, error)
+        finally:
+            await sender.close()
+
     async def _tick_once(self, sender: RecordSender) -> None:
         try:
             now = datetime.fromtimestamp(self._clock.epoch_ms() / 1000, UTC)
@@ -312,7 +385,9 @@ class RoleApp(faust.App):
             task.cancel()
         for pipeline in self.pipelines.values():
             pipeline.close()
-        tasks = [task for task in self._pipeline_tasks.values() if not task.done()]
+        for standby in self.standbys.values():
+            standby.close()
+        tasks = [task for task in self._bucket_tasks.values() if not task.done()]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=self.fleet_settings.close_timeout)
             for task in late:

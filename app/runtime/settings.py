@@ -33,6 +33,8 @@ class Settings(BaseSettings):
     """Replication factor of the topics that the fleet makes; from three on, a majority must have each record."""
     buckets: int = Field(default=2, ge=1, le=1024)
     """Pipelines a role is divided into, and so the most workers it can use. Change it only with the role stopped."""
+    standbys: int = Field(default=1, ge=0, le=8)
+    """How many other workers of the role keep each bucket's rows warm, to take over at once and to answer meanwhile."""
     data_dir: Path = Path(".fleet/data")
     """Where this worker keeps its RocksDB stores: its own directory, shared with no other process."""
 

@@ -37,7 +37,8 @@ class Shard:
     """One agent, one partition.
 
     `joined` is false while an agent that is far behind catches up with a consumer of its own: until it is near, the
-    pipeline's batches pass it by.
+    pipeline's batches pass it by. `restored`: it is served here, and its rows are as new as what was committed.
+    `warm`: it was kept up to date for another worker, or for a pipeline that is just opening: rows a moment old.
     """
 
     agent: Agent
@@ -49,6 +50,7 @@ class Shard:
     parked: set[bytes] = field(default_factory=set)
     joined: bool = True
     restored: bool = False
+    warm: bool = False
 
     def position(self, topic: str) -> int:
         """The next source offset to fold; 0 where nothing was folded yet."""
@@ -93,4 +95,4 @@ class Shard:
         if self.store is not None:
             self.store.close()
             self.store = None
-        self.restored = False
+        self.restored = self.warm = False

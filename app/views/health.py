@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
+from app.runtime.lifecycle import State
 from app.runtime.role import RoleApp
 from app.views.problems import answer
 
@@ -53,9 +54,14 @@ class HealthViews:
                 str(bucket): {
                     "state": str(pipeline.state),
                     "last_error": pipeline.stats.last_error,
+                    "restoring": str(pipeline.stats.restoring) if pipeline.state is State.OPENING else None,
                     "positions": {f"{p.topic}/{p.partition}": at for p, at in pipeline.source_positions().items()},
                 }
                 for bucket, pipeline in pipelines.items()
+            },
+            "standbys": {
+                str(bucket): {"caught_up": standby.caught_up, "behind": standby.behind, "rows": standby.rows}
+                for bucket, standby in sorted(dict(app.standbys).items())
             },
         }
         return answer(body, status=200 if ready else 503)

@@ -46,6 +46,7 @@ class FleetCollector(Collector):
         yield self._lag()
         yield from self._totals()
         yield from self._states()
+        yield from self._warmth()
 
     def _events(self, stats: Iterable[PipelineStats]) -> Metric:
         metric = CounterMetricFamily(
@@ -104,6 +105,21 @@ class FleetCollector(Collector):
         torn = CounterMetricFamily("eventfleet_torn_buckets", "Buckets that came without all of their partitions")
         torn.add_metric([], self._app.torn_buckets)
         yield from (state, parked, torn)
+
+    def _warmth(self) -> Iterator[Metric]:
+        restored = GaugeMetricFamily(
+            "eventfleet_restored_ratio", "How far the pipeline's last opening has come, of 1", labels=["bucket"]
+        )
+        for bucket, stats in sorted(dict(self._app.stats).items()):
+            restored.add_metric([str(bucket)], stats.restoring.share)
+        warm = GaugeMetricFamily(
+            "eventfleet_standby_caught_up", "1 where the rows of a bucket served elsewhere are warm", labels=["bucket"]
+        )
+        rows = CounterMetricFamily("eventfleet_standby_rows", "Rows taken over while standing by", labels=["bucket"])
+        for bucket, standby in sorted(dict(self._app.standbys).items()):
+            warm.add_metric([str(bucket)], float(standby.caught_up))
+            rows.add_metric([str(bucket)], standby.rows)
+        yield from (restored, warm, rows)
 
 
 def _buckets(durations: Durations) -> list[tuple[str, float]]:

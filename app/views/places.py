@@ -13,10 +13,18 @@ from app.runtime.role import RoleApp
 from app.runtime.shard import Shard
 from app.runtime.topics import partition_of
 from app.views.problems import not_ready
+from app.views.staleness import FORWARDED, STALE, staleness
 
-FORWARDED = "Eventfleet-Forwarded"
 KEPT_HEADERS = ("Idempotency-Key", "If-None-Match", "Content-Type")
-RETURNED_HEADERS = ("Content-Type", "ETag", "Location", "Retry-After", "Eventfleet-Position", "Eventfleet-Worker")
+RETURNED_HEADERS = (
+    "Content-Type",
+    "ETag",
+    "Location",
+    "Retry-After",
+    "Eventfleet-Position",
+    "Eventfleet-Worker",
+    STALE,
+)
 FORWARD_MARGIN_S = 2.0
 
 
@@ -47,13 +55,20 @@ class Places:
         return partition_of(key, self.partitions)
 
     def here(self, agent: str, partition: int) -> Shard | None:
-        """The open shard, where this worker has it."""
-        return self.app.shard(agent, partition)
+        """The open shard, where this worker has it; of a query that is tried again, the standby's."""
+        shard, stale = self.app.shard(agent, partition), staleness()
+        if shard is None and stale.allowed and (shard := self.app.standby_shard(agent, partition)) is not None:
+            stale.used = True
+        return shard
 
     def owner(self, request: web.Request, agent: str, partition: int) -> Entry:
         """The other worker that has it; 503 while nobody is known to."""
+        me, stale = self.app.fleet_settings.worker, staleness()
         entry = self.app.directory.owner(agent, partition)
-        if entry is None or entry.worker == self.app.fleet_settings.worker or FORWARDED in request.headers:
+        if stale.allowed and (entry is None or entry.worker == me or entry.url in stale.failed):
+            others = (e for e in self.app.directory.standbys(agent, partition) if e.url not in stale.failed)
+            entry = next((e for e in others if e.worker != me), None)
+        if entry is None or entry.worker == me or FORWARDED in request.headers:
             raise not_ready(f"{agent}/{partition} is on its way to another worker or still being restored")
         return entry
 
@@ -74,19 +89,26 @@ class Places:
         """Another worker's answer: status, body, headers. 503 where it cannot be reached."""
         if self._session is None:
             raise not_ready("the worker is starting")
+        stale = staleness()
         marked = {FORWARDED: self.app.fleet_settings.worker, **(headers or {})}
+        if stale.allowed:
+            marked[STALE] = "accepted"
         try:
             async with self._session.request(method, entry.url + path, data=body or None, headers=marked) as got:
                 returned = {name: got.headers[name] for name in RETURNED_HEADERS if name in got.headers}
+                stale.used = stale.used or STALE in returned
+                if got.status == 503:
+                    stale.failed.add(entry.url)
                 return got.status, await got.read(), returned
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            stale.failed.add(entry.url)
             raise not_ready(f"worker {entry.worker} cannot be reached now: {type(error).__name__}") from error
 
 
 def store_of(shard: Shard) -> PartitionStore:
     """The shard's store; 503 where it is being closed at this moment."""
     store = shard.store
-    if store is None or not shard.restored:
+    if store is None or not (shard.restored or shard.warm):
         raise not_ready(f"{shard.agent.name}/{shard.partition} is moving")
     return store
 

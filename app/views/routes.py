@@ -18,10 +18,11 @@ from app.views.places import Places
 from app.views.problems import problems
 from app.views.read_models import ReadModelViews
 from app.views.served import ServedAggregate, ServedChain, ServedReadModel
+from app.views.staleness import stale_queries
 
 BODY_BYTES_MAX = 512 << 10
 
-WEB_OPTIONS = {"client_max_size": BODY_BYTES_MAX, "middlewares": [problems]}
+WEB_OPTIONS = {"client_max_size": BODY_BYTES_MAX, "middlewares": [problems, stale_queries]}
 """For Faust's `web_application_options`."""
 
 

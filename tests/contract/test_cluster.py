@@ -294,6 +294,24 @@ async def test_a_reader_can_go_on_where_it_was(tested: TestedCluster, log: Topic
     assert position == 4
 
 
+async def test_a_follower_gets_what_is_committed_as_it_comes(tested: TestedCluster, log: TopicPartition) -> None:
+    producer = await tested.started("p")
+    async with tested.cluster.reader() as reader:
+        following = reader.follow({log: 0})
+        position, seen = 0, []
+        for value in (b"first", b"second", b"third"):
+            await producer.produce({log: filled(producer, value)})
+            await producer.commit()
+            async with asyncio.timeout(10):
+                while value not in seen:
+                    chunk = await anext(following)
+                    assert chunk.start == position
+                    position = chunk.position
+                    seen += [record.value for record in chunk.records]
+        assert seen == [b"first", b"second", b"third"]
+    await producer.close()
+
+
 async def test_an_offset_outside_of_the_log_is_an_error(tested: TestedCluster, log: TopicPartition) -> None:
     async with tested.cluster.reader() as reader:
         with pytest.raises(RetryablePipelineError):

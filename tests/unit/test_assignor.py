@@ -11,11 +11,17 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.runtime.faust_shell.assignor import BucketAssignor, Member, assign_buckets, partitions_of
+from app.runtime.faust_shell.assignor import BucketAssignor, Member, assign_buckets, assign_standbys, partitions_of
 
 workers = st.dictionaries(
     st.sampled_from("abcdefgh"),
-    st.builds(Member, st.sampled_from(["w1", "w2", "w3"]), st.just(8), st.lists(st.integers(0, 9)).map(tuple)),
+    st.builds(
+        Member,
+        st.sampled_from(["w1", "w2", "w3"]),
+        st.just(8),
+        st.lists(st.integers(0, 9)).map(tuple),
+        st.lists(st.integers(0, 9)).map(tuple),
+    ),
     min_size=1,
 )
 
@@ -53,12 +59,37 @@ def test_a_newcomer_takes_only_its_own_share(count: int, buckets: int) -> None:
     assert sorted(moved) == after["new"]
 
 
+def test_a_dead_workers_buckets_go_to_those_who_have_their_rows() -> None:
+    members = {
+        "m1": Member("w1", 6, held=(0, 1), warm=(4,)),
+        "m2": Member("w2", 6, held=(2, 3), warm=(5,)),
+    }
+    assert assign_buckets(members, 6) == {"m1": [0, 1, 4], "m2": [2, 3, 5]}
+
+
+@given(workers, st.integers(1, 9), st.integers(0, 3))
+def test_others_stand_by_for_every_bucket(members: dict[str, Member], buckets: int, replicas: int) -> None:
+    given_ = assign_buckets(members, buckets)
+    standing = assign_standbys(members, given_, buckets, replicas)
+    for member, got in standing.items():
+        assert len(set(got)) == len(got)
+        assert not set(got) & set(given_[member])
+    for bucket in range(buckets):
+        assert sum(bucket in got for got in standing.values()) == min(replicas, len(members) - 1)
+
+
+def test_who_has_rows_already_stands_by() -> None:
+    members = {name: Member(name, 3, warm=(0, 1, 2) if name == "c" else ()) for name in "abc"}
+    standing = assign_standbys(members, {"a": [0], "b": [1], "c": [2]}, 3, 1)
+    assert standing["c"] == [0, 1]
+
+
 def assigned(
     told: Mapping[str, tuple[int, list[str]]], partitions: Mapping[str, int]
 ) -> dict[str, dict[str, list[int]]]:
     """What the leader answers: by member, the partitions of each topic. `told` is (buckets, topics) of each member."""
     assignor: Any = BucketAssignor.__new__(BucketAssignor)
-    assignor.app = SimpleNamespace(fleet_settings=SimpleNamespace(buckets=2))
+    assignor.app = SimpleNamespace(fleet_settings=SimpleNamespace(buckets=2, standbys=1))
     members = {
         name: ConsumerProtocolMemberMetadata(
             1, topics, json.dumps({"worker": name, "buckets": buckets, "held": []}).encode()

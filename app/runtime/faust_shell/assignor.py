@@ -20,15 +20,18 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Member:
-    """What a worker tells of itself as it joins: its name, how many buckets it believes in, and which it holds."""
+    """What a worker tells of itself as it joins: its name, how many buckets it believes in, which it serves, and which
+    it has rows of besides, from standing by or from an earlier life."""
 
     worker: str
     buckets: int
     held: tuple[int, ...] = ()
+    warm: tuple[int, ...] = ()
 
 
 def assign_buckets(members: Mapping[str, Member], buckets: int) -> dict[str, list[int]]:
-    """Give every bucket to a member: as evenly as can be, and to its present holder where that does not hinder.
+    """Give every bucket to a member: as evenly as can be; to its present holder, or else to one who has its rows,
+    where that does not hinder.
 
     Deterministic: the same members give the same answer, in whatever order they come.
     """
@@ -46,9 +49,36 @@ def assign_buckets(members: Mapping[str, Member], buckets: int) -> dict[str, lis
         given[member] += kept
         taken.update(kept)
     for bucket in (b for b in range(buckets) if b not in taken):
+        room = least + (1 if extra > 0 else 0)
+        warm = [m for m in order if bucket in members[m].warm and len(given[m]) < room]
+        if warm:
+            member = min(warm, key=lambda m: len(given[m]))
+            extra -= len(given[member]) == least
+            given[member].append(bucket)
+            taken.add(bucket)
+    for bucket in (b for b in range(buckets) if b not in taken):
         member = min(order, key=lambda m: len(given[m]))
         given[member].append(bucket)
     return {member: sorted(got) for member, got in given.items()}
+
+
+def assign_standbys(
+    members: Mapping[str, Member], given: Mapping[str, Sequence[int]], buckets: int, replicas: int
+) -> dict[str, list[int]]:
+    """Who stands by for which bucket: up to `replicas` other members, first those who have its rows already, evenly."""
+    order = sorted(members, key=lambda member: (members[member].worker, member))
+    standing: dict[str, list[int]] = {member: [] for member in order}
+    owner = {bucket: member for member, got in given.items() for bucket in got}
+    for bucket in range(buckets):
+        others = [m for m in order if bucket in owner and m != owner[bucket]]
+
+        def preference(member: str, bucket: int = bucket) -> tuple[bool, int]:
+            known = members[member]
+            return bucket not in known.held and bucket not in known.warm, len(standing[member])
+
+        for member in sorted(others, key=preference)[:replicas]:
+            standing[member].append(bucket)
+    return standing
 
 
 def partitions_of(buckets: Iterable[int], of: int, partitions: int) -> list[int]:
@@ -69,7 +99,12 @@ class BucketAssignor(PartitionAssignor):
         """What this worker tells as it joins."""
         app: Any = self.app
         settings = app.fleet_settings
-        told = {"worker": settings.worker, "buckets": settings.buckets, "held": app.held_buckets()}
+        told = {
+            "worker": settings.worker,
+            "buckets": settings.buckets,
+            "held": app.held_buckets(),
+            "warm": app.warm_buckets(),
+        }
         return ConsumerProtocolMemberMetadata(VERSION, sorted(topics), json.dumps(told).encode())
 
     def assign(self, cluster: Any, members: Mapping[str, ConsumerProtocolMemberMetadata]) -> dict[str, Any]:
@@ -86,19 +121,28 @@ class BucketAssignor(PartitionAssignor):
             if one.buckets == buckets and set(topics) <= set(members[member].subscription)
         }
         given = assign_buckets(able, buckets)
+        standing = assign_standbys(able, given, buckets, app.fleet_settings.standbys)
         counts = {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in topics}
-        return {member: _assignment(given.get(member, []), buckets, counts) for member in members}
+        return {
+            member: _assignment(given.get(member, []), standing.get(member, []), buckets, counts) for member in members
+        }
 
     def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:
-        """Nothing to note: the pipelines look at the partitions themselves."""
+        """Note what to stand by for; what to serve, the partitions say. Called in the consumer's thread."""
+        app: Any = self.app
+        app.standing_by = frozenset(json.loads(assignment.user_data or b"{}").get("standing_by", ()))
 
 
 def _member(metadata: ConsumerProtocolMemberMetadata) -> Member:
     told = json.loads(metadata.user_data)
-    return Member(str(told["worker"]), int(told["buckets"]), tuple(int(b) for b in told["held"]))
+    held, warm = (tuple(int(b) for b in told.get(name, ())) for name in ("held", "warm"))
+    return Member(str(told["worker"]), int(told["buckets"]), held, warm)
 
 
-def _assignment(got: Sequence[int], buckets: int, counts: Mapping[str, int]) -> ConsumerProtocolMemberAssignment:
+def _assignment(
+    got: Sequence[int], standing_by: Sequence[int], buckets: int, counts: Mapping[str, int]
+) -> ConsumerProtocolMemberAssignment:
     by_topic = [(topic, partitions_of(got, buckets, count)) for topic, count in counts.items()]
     parts = [(topic, numbers) for topic, numbers in by_topic if numbers]
-    return ConsumerProtocolMemberAssignment(VERSION, parts, json.dumps(sorted(got)).encode())
+    told = {"buckets": sorted(got), "standing_by": sorted(standing_by)}
+    return ConsumerProtocolMemberAssignment(VERSION, parts, json.dumps(told).encode())

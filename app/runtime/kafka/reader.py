@@ -22,6 +22,10 @@ FETCH_PARTITION_BYTES_MAX = 4 << 20
 POLL_MS = 50
 """A fetch that brought nothing but control records wakes nobody: the position is looked at this often."""
 
+FOLLOW_MS = 250
+FOLLOW_ENOUGH_BYTES = 256 << 10
+"""A follower asks four times a second, or when so much has come."""
+
 
 class KafkaReader:
     """Reads several partitions with one consumer. Use it as a context: it connects on entering."""
@@ -104,9 +108,26 @@ class KafkaReader:
                 yield LogChunk(partition, start, fetched.get(kafka, ()), position)
             self._check_progress(progress_s, [partition for partition, _ in left.values()])
 
-    async def _fetch(self, consumer: Any) -> dict[Any, Any]:
+    async def follow(self, positions: Mapping[TopicPartition, int]) -> AsyncIterator[LogChunk]:
+        """Chunks as they come. The broker holds each fetch for a moment: followers are many, and in no hurry."""
+        consumer = self._entered()
+        at = {_kafka(partition): (partition, start) for partition, start in positions.items()}
+        fetcher = consumer._fetcher
+        fetcher._fetch_min_bytes, fetcher._fetch_max_wait_ms = FOLLOW_ENOUGH_BYTES, FOLLOW_MS
+        consumer.assign(list(at))
+        for kafka, (_, start) in at.items():
+            consumer.seek(kafka, start)
+        while at:
+            fetched = await self._fetch(consumer, FOLLOW_MS)
+            for kafka, (partition, start) in at.items():
+                position = await consumer.position(kafka)
+                if position != start:
+                    at[kafka] = partition, position
+                    yield LogChunk(partition, start, fetched.get(kafka, ()), position)
+
+    async def _fetch(self, consumer: Any, timeout_ms: int = POLL_MS) -> dict[Any, Any]:
         try:
-            fetched: dict[Any, Any] = await consumer.getmany(timeout_ms=POLL_MS)
+            fetched: dict[Any, Any] = await consumer.getmany(timeout_ms=timeout_ms)
         except OffsetOutOfRangeError as error:
             raise RetryablePipelineError(f"a log no longer has the offsets that were asked for: {error}") from error
         return fetched

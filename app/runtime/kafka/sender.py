@@ -1,4 +1,4 @@
-"""Sends single records from outside of any pipeline: commands that came over HTTP."""
+"""Sends single records from outside of any pipeline: commands that came over HTTP, the time, who stands by."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RecordSender:
         self._starting = asyncio.Lock()
         self._in_flight = 0
 
-    async def send(self, partition: TopicPartition, key: bytes | None, value: bytes) -> int:
+    async def send(self, partition: TopicPartition, key: bytes | None, value: bytes | None) -> int:
         """Send and wait until the record is replicated; its offset. `BrokerUnavailable` where that is not certain."""
         if self._in_flight >= IN_FLIGHT_MAX:
             raise BrokerUnavailable(f"{IN_FLIGHT_MAX} records are waiting for the brokers already")

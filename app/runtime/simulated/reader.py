@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
@@ -58,6 +59,17 @@ class SimulatedReader:
                 yield chunk
             if idle_polls > IDLE_POLLS_MAX:
                 raise RetryablePipelineError(f"no record of {', '.join(map(str, left))} came")
+
+    async def follow(self, positions: Mapping[TopicPartition, int]) -> AsyncIterator[LogChunk]:
+        """Chunks as they come, taking turns."""
+        at = dict(positions)
+        while at:
+            for partition, start in at.items():
+                chunk = await self._cluster.perform("read", partial(self._chunk, partition, start))
+                if chunk.position != start:
+                    at[partition] = chunk.position
+                    yield chunk
+            await asyncio.sleep(0)
 
     def _chunk(self, partition: TopicPartition, start: int) -> LogChunk:
         log = self._cluster.log(partition)
