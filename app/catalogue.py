@@ -88,7 +88,7 @@ class Catalogue:
         for chain in self.chains:
             found += topics.of_chain(chain.name)
         found += [Topic(topics.inbox(f.name), A_WEEK) for f in self.filters if f.knows is not None]
-        found.append(Topic(topics.alerts, A_WEEK))
+        found += [Topic(topics.alerts, A_WEEK), *topics.of_bus()]
         for agents in self._by_kind(settings).values():
             for agent in agents:
                 found += topics.of_agent(agent.name, logged=agent.logged)
