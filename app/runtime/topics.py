@@ -8,11 +8,15 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Topic:
-    """One topic. `partitions` of 0 stands for the fleet's own number; `config` is the broker's topic configuration."""
+    """One topic. `partitions` of 0 stands for the fleet's own number; `config` is the broker's topic configuration.
+
+    `about` says what it is for, where its name's last word does not: see `app/schema/topics.py`.
+    """
 
     name: str
     config: dict[str, str] = field(default_factory=dict, hash=False)
     partitions: int = 0
+    about: str = ""
 
 
 FOR_EVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
