@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 
 from app.kernel.errors import StoreClosed
 from app.runtime.ports import Progress
 from tables.opening import PROGRESS_KEY, StoreInUse
 
+UNFLUSHED_WRITES_MAX = 64
+"""Older writes are on the disk: a memtable is flushed by and by."""
+
+Undo = tuple[dict[bytes, bytes | None], Progress | None]
+"""The rows as they were before one write, and the progress."""
+
 
 class MemoryStore:
-    """See `ports.PartitionStore`."""
+    """See `ports.PartitionStore`. Its last writes are in memory alone until it is closed, as RocksDB has them."""
 
     def __init__(self) -> None:
         self._rows: dict[bytes, bytes] = {}
         self._progress: Progress | None = None
+        self._unflushed: deque[Undo] = deque(maxlen=UNFLUSHED_WRITES_MAX)
         self.is_open = False
 
     @property
@@ -50,11 +58,8 @@ class MemoryStore:
         self._check()
         if PROGRESS_KEY in rows:
             raise ValueError(f"the key {PROGRESS_KEY!r} is the store's own")
-        for key, value in rows.items():
-            if value is None:
-                self._rows.pop(key, None)
-            else:
-                self._rows[key] = value
+        self._unflushed.append(({key: self._rows.get(key) for key in rows}, self._progress))
+        self._put(rows)
         self._progress = progress
 
     def wipe(self) -> None:
@@ -62,10 +67,31 @@ class MemoryStore:
         self._check()
         self._rows.clear()
         self._progress = None
+        self._unflushed.clear()
 
     def close(self) -> None:
         """See `ports.PartitionStore`."""
         self.is_open = False
+        self._unflushed.clear()
+
+    def crash(self, losing: Callable[[int], int]) -> None:
+        """End without closing. `losing` tells how many of the last unflushed writes, given their number, are lost."""
+        for _ in range(losing(len(self._unflushed))):
+            rows, self._progress = self._unflushed.pop()
+            self._put(rows)
+        self._unflushed.clear()
+        self.is_open = False
+
+    def rows(self) -> dict[bytes, bytes]:
+        """Every row, open or not: for assertions."""
+        return dict(self._rows)
+
+    def _put(self, rows: Mapping[bytes, bytes | None]) -> None:
+        for key, value in rows.items():
+            if value is None:
+                self._rows.pop(key, None)
+            else:
+                self._rows[key] = value
 
     def _check(self) -> None:
         if not self.is_open:
@@ -90,10 +116,15 @@ class MemoryStores:
         """See `ports.StoreFactory`."""
         return (agent, partition) in self._stores
 
-    def crash(self) -> None:
-        """Let go of every store without closing it, as a killed process does."""
+    def crash(self, losing: Callable[[int], int] = lambda unflushed: 0) -> None:
+        """Let go of every store without closing it, as a killed process does (see `MemoryStore.crash`)."""
         for store in self._stores.values():
-            store.is_open = False
+            if store.is_open:
+                store.crash(losing)
+
+    def items(self) -> list[tuple[tuple[str, int], MemoryStore]]:
+        """Every store there ever was, by agent and partition: for assertions."""
+        return sorted(self._stores.items(), key=lambda item: item[0])
 
     def lose(self) -> None:
         """Forget everything, as a lost disk does."""

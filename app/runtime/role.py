@@ -15,9 +15,10 @@ from faust.types import TP
 from app.kernel.errors import ConfigurationRefused, FleetError
 from app.runtime.agent import Agent
 from app.runtime.batch import Batch
+from app.runtime.buckets import partitions_of
 from app.runtime.directory import Directory
 from app.runtime.faust_shell import commands as _commands  # noqa: F401 - replaces Faust's own
-from app.runtime.faust_shell.assignor import BucketAssignor, partitions_of
+from app.runtime.faust_shell.assignor import BucketAssignor
 from app.runtime.faust_shell.boot import BrokerGate, GatedBoot
 from app.runtime.faust_shell.consumer import BatchConsumer, BatchSchema, BatchTransport, Reach
 from app.runtime.kafka.sender import RecordSender

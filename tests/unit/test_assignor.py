@@ -11,7 +11,8 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.runtime.faust_shell.assignor import BucketAssignor, Member, assign_buckets, assign_standbys, partitions_of
+from app.runtime.buckets import Member, assign_buckets, assign_standbys, partitions_of
+from app.runtime.faust_shell.assignor import BucketAssignor
 
 workers = st.dictionaries(
     st.sampled_from("abcdefgh"),

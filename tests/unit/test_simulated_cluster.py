@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 from aiokafka.errors import KafkaConnectionError, ProducerFenced, RequestTimedOutError
@@ -115,6 +116,47 @@ async def test_a_transaction_that_times_out_is_aborted_and_its_producer_fenced(c
     assert (cluster.log(LOG).settled_end, values(cluster)) == (2, [])
 
 
+async def test_transactions_that_are_open_for_too_long_are_ended_by_the_coordinator() -> None:
+    clock = SimulatedClock()
+    cluster = SimulatedCluster(clock)
+    cluster.create_topics(["events"])
+    slow, quick = await started(cluster), cluster.producer("q")
+    await quick.start()
+    await produce(slow, b"too slow")
+    clock.advance(5.0)
+    await produce(quick, b"in time")
+    assert cluster.time_out_transactions(5.0) == ["p"]
+    await quick.commit()
+    with pytest.raises(ProducerFenced):
+        await slow.commit()
+    assert values(cluster) == [b"in time"]
+
+
+async def test_a_deposed_leader_tells_an_old_end_until_clients_find_the_new_one(cluster: SimulatedCluster) -> None:
+    cluster.append(LOG, (b"a", b"1"))
+    cluster.depose_leader(LOG, requests=2)
+    cluster.append(LOG, (b"b", b"2"))
+    async with cluster.reader() as reader:
+        ends = [(await reader.bounds([LOG]))[LOG].end for _ in range(3)]
+        assert ends == [1, 1, 2]
+        cluster.depose_leader(LOG, requests=3)
+        cluster.append(LOG, (b"c", b"3"))
+        chunks = [chunk async for chunk in reader.read({LOG: 0}, {LOG: 3})]
+    assert [r.value for chunk in chunks for r in chunk.records] == [b"1", b"2", b"3"]
+
+
+async def test_old_tombstones_go_with_compaction_and_younger_ones_stay() -> None:
+    clock = SimulatedClock()
+    cluster = SimulatedCluster(clock)
+    cluster.create_topics(["events"])
+    cluster.append(LOG, (b"a", b"1"), (b"a", None))
+    clock.advance(10.0)
+    cluster.append(LOG, (b"b", b"1"), (b"b", None))
+    cluster.log(LOG).compact(before_ms=clock.epoch_ms())
+    assert [(r.key, r.value) for r in cluster.records(LOG)] == [(b"b", None)]
+    assert [r.key for r, _ in cluster.log(LOG).decided()] == [b"a", b"a", b"b", b"b"]
+
+
 async def test_compaction_keeps_the_newest_settled_record_of_a_key_at_its_offset(cluster: SimulatedCluster) -> None:
     cluster.append(LOG, (b"a", b"1"), (b"b", b"1"), (b"a", b"2"), (b"b", None))
     producer = await started(cluster)
@@ -166,6 +208,24 @@ async def test_marks_come_later_where_they_are_told_to() -> None:
     await producer.commit()
     await produce(producer, b"third")
     assert values(cluster) == [b"committed", b"second"], "nobody goes on before the marks of the last transaction"
+
+
+async def test_marks_can_wait_for_somebody_to_write_them() -> None:
+    cluster = SimulatedCluster()
+    marks: list[Callable[[], None]] = []
+    cluster.create_topics(["events"])
+    cluster.mark_later = marks.append
+    grown: list[str] = []
+    cluster.on_change = lambda log: grown.append(log.topic)
+    producer = await started(cluster)
+    await produce(producer, b"committed")
+    await producer.commit()
+    log = cluster.log(LOG)
+    assert (log.settled_end, log.last_settled, log.undecided_before(1), grown) == (0, -1, False, [])
+    assert [record.value for record, _ in log.decided()] == [b"committed"]
+    for mark in marks:
+        mark()
+    assert (log.settled_end, log.last_settled, grown, cluster.open_transactions) == (2, 0, ["events"], 0)
 
 
 async def test_a_topic_can_be_deleted_under_a_transaction(cluster: SimulatedCluster) -> None:

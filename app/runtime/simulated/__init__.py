@@ -6,7 +6,8 @@ does the same again when it is run again; faults and crashes are put wherever a 
 
 from app.runtime.simulated.clock import SimulatedClock
 from app.runtime.simulated.cluster import SimulatedCluster
+from app.runtime.simulated.link import Link, SimulatedClient
 from app.runtime.simulated.log import SimulatedRecord
 from app.runtime.simulated.source import SimulatedSource
 
-__all__ = ["SimulatedClock", "SimulatedCluster", "SimulatedRecord", "SimulatedSource"]
+__all__ = ["Link", "SimulatedClient", "SimulatedClock", "SimulatedCluster", "SimulatedRecord", "SimulatedSource"]

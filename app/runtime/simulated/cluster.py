@@ -30,7 +30,9 @@ class SimulatedCluster:
     faults, at those steps and at "bounds", "read" and "topic_ids".
 
     A real coordinator acknowledges a commit or an abort before the partitions have its mark: for some milliseconds an
-    end that is asked for lies before records that are committed. `marks_after_requests` makes it as many requests.
+    end that is asked for lies before records that are committed. `marks_after_requests` makes it as many requests;
+    `mark_later`, where it is set, is given each mark's writing to call it when it likes. `on_change` is called with
+    each log that has more settled records.
     """
 
     def __init__(
@@ -52,8 +54,13 @@ class SimulatedCluster:
         self._topics_made = 0
         self._epochs: dict[str, int] = {}
         self._open: dict[str, Transaction] = {}
+        self._claims: dict[str, int] = {}
+        self._claimed = 0
         self._marks_after_requests = marks_after_requests
         self._unmarked: dict[Transaction, int] = {}
+        self.on_change: Callable[[PartitionLog], None] = lambda log: None
+        self.mark_later: Callable[[Callable[[], None]], object] | None = None
+        self._deposed: dict[TopicPartition, tuple[int, int]] = {}
 
     # The port
 
@@ -67,9 +74,21 @@ class SimulatedCluster:
 
     async def topic_ids(self, topics: Sequence[str]) -> dict[str, str]:
         """The id of each topic. Missing topics are left out."""
-        return await self.perform(
-            "topic_ids", lambda: {topic: self._topic_ids[topic] for topic in topics if topic in self._topic_ids}
-        )
+        return await self.perform("topic_ids", lambda: self.ids_of(topics))
+
+    async def idle(self) -> None:
+        """Let others run."""
+        await asyncio.sleep(0)
+
+    def settled_end(self, log: PartitionLog) -> int:
+        """The end as clients without a link of their own are told it."""
+        partition = TopicPartition(log.topic, log.partition)
+        end, requests = self._deposed.get(partition, (log.settled_end, 0))
+        if requests > 1:
+            self._deposed[partition] = end, requests - 1
+        elif requests:
+            del self._deposed[partition]
+        return min(end, log.settled_end)
 
     # What a test may do
 
@@ -101,7 +120,10 @@ class SimulatedCluster:
     ) -> int:
         """Add records outside of any transaction, as clients of the fleet do; the first one's offset."""
         contents = [(key, value, tuple(*headers)) for key, value, *headers in records]
-        return self.log(partition).append(contents, self.clock.epoch_ms())
+        log = self.log(partition)
+        base = log.append(contents, self.clock.epoch_ms())
+        self.on_change(log)
+        return base
 
     def records(self, partition: TopicPartition) -> list[SimulatedRecord]:
         """Every settled record of a partition, for assertions."""
@@ -110,10 +132,10 @@ class SimulatedCluster:
 
     def log(self, partition: TopicPartition) -> PartitionLog:
         """A partition's log, to compact it or to delete from it."""
-        logs = self._topics.get(partition.topic, [])
-        if partition.partition >= len(logs):
+        log = self.find(partition)
+        if log is None:
             raise UnknownTopicOrPartitionError(f"{partition.topic}/{partition.partition}")
-        return logs[partition.partition]
+        return log
 
     def fail_next(
         self,
@@ -132,6 +154,40 @@ class SimulatedCluster:
         if transactional_id in self._open:
             self._epochs[transactional_id] += 1
             self._end(transactional_id, Fate.ABORTED)
+
+    def time_out_transactions(self, open_s: float) -> list[str]:
+        """Do so with all that have been open for so long; whose they were."""
+        now_s = self.clock.monotonic()
+        late = [name for name, transaction in self._open.items() if now_s - transaction.begun_s >= open_s]
+        for name in late:
+            self.time_out_transaction(name)
+        return late
+
+    @property
+    def open_transactions(self) -> int:
+        """How many transactions are not ended, or have marks to come."""
+        return len(self._open) + len(self._unmarked)
+
+    def depose_leader(self, partition: TopicPartition, requests: int) -> None:
+        """Let so many requests for the end or records of a partition be answered by a leader of old, deposed now."""
+        self._deposed[partition] = self.log(partition).settled_end, requests
+
+    def ids_of(self, topics: Sequence[str]) -> dict[str, str]:
+        """The ids of those topics that there are."""
+        return {topic: self._topic_ids[topic] for topic in topics if topic in self._topic_ids}
+
+    def find(self, partition: TopicPartition) -> PartitionLog | None:
+        """A partition's log, if there is one."""
+        logs = self._topics.get(partition.topic, [])
+        return logs[partition.partition] if partition.partition < len(logs) else None
+
+    def logs(self) -> list[PartitionLog]:
+        """Every partition's log."""
+        return [log for logs in self._topics.values() for log in logs]
+
+    def logs_of(self, topic: str) -> list[PartitionLog]:
+        """The logs of a topic's partitions, in their order."""
+        return list(self._topics.get(topic, []))
 
     # What producers, readers and sources are made of
 
@@ -153,6 +209,8 @@ class SimulatedCluster:
     def claim(self, transactional_id: str) -> int:
         """Fence the older producers of an id; the epoch of the new one."""
         epoch = self._epochs[transactional_id] = self._epochs.get(transactional_id, 0) + 1
+        self._claimed += 1
+        self._claims[transactional_id] = self._claimed
         self._end(transactional_id, Fate.ABORTED)
         self._mark_all_of(transactional_id)
         return epoch
@@ -163,7 +221,10 @@ class SimulatedCluster:
         """Append batches, each with its size in bytes, in the transaction. One too large does not stop the others."""
         self._check_epoch(transactional_id, epoch)
         self._mark_all_of(transactional_id)
-        transaction = self._open.setdefault(transactional_id, Transaction(transactional_id))
+        transaction = self._open.get(transactional_id)
+        if transaction is None:
+            claim, now_s = self._claims[transactional_id], self.clock.monotonic()
+            transaction = self._open[transactional_id] = Transaction(transactional_id, claim=claim, begun_s=now_s)
         logs = [self.log(partition) for partition, _, _ in batches]
         bases: dict[TopicPartition, int] = {}
         refused: Exception | None = None
@@ -186,7 +247,9 @@ class SimulatedCluster:
         if transaction is not None:
             transaction.fate = fate
             self._unmarked[transaction] = self._marks_after_requests
-            if not self._marks_after_requests:
+            if self.mark_later is not None:
+                self.mark_later(lambda: self._mark(transaction))
+            elif not self._marks_after_requests:
                 self._mark(transaction)
 
     def _mark_those_due(self) -> None:
@@ -202,9 +265,10 @@ class SimulatedCluster:
                 self._mark(transaction)
 
     def _mark(self, transaction: Transaction) -> None:
-        del self._unmarked[transaction]
-        for log in transaction.logs:
-            log.mark(transaction)
+        if self._unmarked.pop(transaction, None) is not None:
+            for log in transaction.logs:
+                log.mark(transaction)
+                self.on_change(log)
 
     def _check_epoch(self, transactional_id: str, epoch: int) -> None:
         if self._epochs[transactional_id] != epoch:

@@ -39,6 +39,9 @@ class Transaction:
     transactional_id: str
     fate: Fate = Fate.OPEN
     logs: list[PartitionLog] = field(default_factory=list)
+    claim: int = 0
+    """Which start of a producer it belongs to, counted over the whole cluster: later starts have greater numbers."""
+    begun_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -65,6 +68,7 @@ class PartitionLog:
         self.end = 0
         self._entries: list[_Entry] = []
         self._open: dict[Transaction, int] = {}
+        self._written: list[_Entry] = []
 
     @property
     def settled_end(self) -> int:
@@ -79,7 +83,9 @@ class PartitionLog:
             self._open[transaction] = base
         for key, value, headers in contents:
             record = SimulatedRecord(self.topic, self.partition, self.end, key, value, timestamp, headers)
-            self._entries.append(_Entry(self.end, record, transaction))
+            entry = _Entry(self.end, record, transaction)
+            self._entries.append(entry)
+            self._written.append(entry)
             self.end += 1
         return base
 
@@ -89,17 +95,41 @@ class PartitionLog:
         self._entries.append(_Entry(self.end, None, None))
         self.end += 1
 
-    def settled(self, start: int, entries_max: int) -> tuple[list[SimulatedRecord], int]:
-        """Committed records from `start` on, and the position after them, from at most `entries_max` entries."""
-        end = self.settled_end
+    def settled(self, start: int, entries_max: int, end: int | None = None) -> tuple[list[SimulatedRecord], int]:
+        """Committed records from `start` on, and the position after them, from at most `entries_max` entries.
+
+        `end` is the settled end as the reader knows it, where that is not the newest.
+        """
+        end = self.settled_end if end is None else min(end, self.settled_end)
         first = bisect_left(self._entries, start, key=attrgetter("offset"))
         entries = [entry for entry in self._entries[first : first + entries_max] if entry.offset < end]
         records = [entry.record for entry in entries if entry.record is not None and not _aborted(entry)]
         complete = len(entries) < entries_max
         return records, max(end if complete else entries[-1].offset + 1, start)
 
-    def compact(self, *, drop_tombstones: bool = False) -> None:
-        """Keep the newest settled record of every key. Offsets stay as they are: the log gets holes."""
+    def decided(self) -> list[tuple[SimulatedRecord, Transaction | None]]:
+        """Every record whose transaction was committed, its mark written or not, and whatever was deleted since."""
+        return [
+            (entry.record, entry.transaction)
+            for entry in self._written
+            if entry.record is not None and (entry.transaction is None or entry.transaction.fate is Fate.COMMITTED)
+        ]
+
+    @property
+    def last_settled(self) -> int:
+        """The offset of the last committed record that readers see, or -1."""
+        end = self.settled_end
+        return next((e.offset for e in reversed(self._entries) if e.offset < end and e.record and not _aborted(e)), -1)
+
+    def undecided_before(self, offset: int) -> bool:
+        """Whether a transaction that is neither committed nor aborted has a record before `offset`."""
+        return any(first < offset and t.fate is Fate.OPEN for t, first in self._open.items())
+
+    def compact(self, *, drop_tombstones: bool = False, before_ms: int | None = None) -> None:
+        """Keep the newest settled record of every key. Offsets stay as they are: the log gets holes.
+
+        Tombstones go with `drop_tombstones`, or where they were written `before_ms`.
+        """
         end = self.settled_end
         newest = {
             entry.record.key: entry.offset
@@ -109,7 +139,7 @@ class PartitionLog:
         self._entries = [
             entry
             for entry in self._entries
-            if entry.offset >= end or entry.record is None or _kept(entry, newest, drop_tombstones)
+            if entry.offset >= end or entry.record is None or _kept(entry, newest, drop_tombstones, before_ms)
         ]
 
     def delete_before(self, offset: int) -> None:
@@ -122,8 +152,10 @@ def _aborted(entry: _Entry) -> bool:
     return entry.transaction is not None and entry.transaction.fate is Fate.ABORTED
 
 
-def _kept(entry: _Entry, newest: dict[bytes | None, int], drop_tombstones: bool) -> bool:
+def _kept(entry: _Entry, newest: dict[bytes | None, int], drop_tombstones: bool, before_ms: int | None) -> bool:
     record = entry.record
     if record is None or newest.get(record.key) != entry.offset:
         return False
-    return record.value is not None or not drop_tombstones
+    if record.value is not None:
+        return True
+    return not drop_tombstones and (before_ms is None or record.timestamp >= before_ms)

@@ -13,6 +13,7 @@ from app.runtime.simulated.log import Content, Fate
 
 if TYPE_CHECKING:
     from app.runtime.simulated.cluster import SimulatedCluster
+    from app.runtime.simulated.link import Link
 
 BATCH_OVERHEAD_BYTES = 61
 RECORD_OVERHEAD_BYTES = 16
@@ -48,9 +49,10 @@ class SimulatedBatch:
 class SimulatedProducer:
     """One transactional id, with the same lifecycle and the same errors as `kafka.producer.KafkaProducer`."""
 
-    def __init__(self, cluster: SimulatedCluster, transactional_id: str) -> None:
+    def __init__(self, cluster: SimulatedCluster, transactional_id: str, link: Link | None = None) -> None:
         self.transactional_id = transactional_id
         self._cluster = cluster
+        self._link = link or cluster
         self._epoch: int | None = None
         self._open = False
         self._refused = False
@@ -62,7 +64,7 @@ class SimulatedProducer:
         if self._epoch is not None or self._closed:
             raise IllegalTransition(f"{self.transactional_id} was started before")
         self._closed = True
-        self._epoch = await self._cluster.perform("start", lambda: self._cluster.claim(self.transactional_id))
+        self._epoch = await self._link.perform("start", lambda: self._cluster.claim(self.transactional_id))
         self._closed = False
 
     def new_batch(self) -> RecordBatch:
@@ -102,7 +104,7 @@ class SimulatedProducer:
 
     async def _request(self, step: str, act: Callable[[], T]) -> T:
         try:
-            return await self._cluster.perform(step, act)
+            return await self._link.perform(step, act)
         except ProducerFenced:
             self._fenced = True
             raise
