@@ -6,7 +6,7 @@ ARGS ?=
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test test-all golden check format bench lock clean
+.PHONY: help setup demo test test-all golden check format bench lock clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -21,14 +21,10 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-tools: ## install what tests need besides Python, where it is missing: redis-server and chromium (Debian, as root)
-	@.ci/tools
-
 demo: $(STAMP) ## start a local fleet, drive orders through it, recount:  make demo ARGS="--orders 5000 --json demo.json"
 	@$(BIN)/fleet demo $(ARGS)
 
 test: $(STAMP) ## every test of the everyday suite, against a real Kafka that it starts
-	@.ci/tools || echo "Going on without: the tests that need it will fail." >&2
 	@$(BIN)/python -m pytest $(ARGS)
 
 golden: $(STAMP) ## write the golden files of new messages and versions, to look at and commit

@@ -1,1 +1,0 @@
-"""Buses: one contract for telling others of events, and three adapters. Start with `contract.py`."""

@@ -12,8 +12,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from app.audit.running import PATIENCE_S
 from app.catalogue import CATALOGUE
-from app.cli.schema import FORMATS, JSON_SCHEMA, document, files, pretty
+from app.cli import audit as auditing
 from app.cli.trace import grow, read_correlated, show
 from app.kernel.errors import FleetError
 from app.local.fleet import LocalFleet, Plan, one_at_a_time
@@ -22,7 +23,6 @@ from app.runtime.settings import describe_settings, load_settings
 from app.runtime.topics import Topics
 
 DIRECTORY = Path(".fleet")
-GOLDEN = Path("tests/golden")
 PASS_ON = {"ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -97,37 +97,50 @@ def topics() -> None:
 
 
 @cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the verdict as one JSON object.")
+@click.option("--brokers", help="Kafka bootstrap servers; by default the local fleet's, or FLEET_BROKERS.")
+@click.option(
+    "--patience",
+    default=PATIENCE_S,
+    show_default=True,
+    type=click.FloatRange(0, 3_600),
+    help="Seconds that what had begun when the audit did is given to be finished.",
+)
+@click.option("--follow", "on", is_flag=True, help="Go on for ever: a verdict every few seconds.")
+@click.option(
+    "--every", default=5.0, show_default=True, type=click.FloatRange(0.1, 3_600), help="How few, with --follow."
+)
+def audit(as_json: bool, brokers: str | None, patience: float, on: bool, every: float) -> None:
+    """Read all topics by an independent path, and say which promise of the fleet is broken, if any.
+
+    The exit code is 0 where none is, 1 where one is, 2 where the topics could not be read.
+    """
+    where, prefix = brokers or _brokers(), load_settings().topic_prefix
+    if on:
+        sys.exit(auditing.follow(where, prefix, as_json=as_json, every_s=every, patience_s=patience))
+    sys.exit(auditing.run(where, prefix, as_json=as_json, patience_s=patience))
+
+
+def _brokers() -> str:
+    """Those of the fleet that runs here; otherwise those that the settings name."""
+    fleet = LocalFleet.known(DIRECTORY)
+    return fleet.brokers if fleet is not None and fleet.running else load_settings().brokers
+
+
+@cli.command()
 @click.argument("correlation_id")
 def trace(correlation_id: str) -> None:
     """Print the tree of commands and events that one command led to, across aggregates.
 
     CORRELATION_ID is that of any of them; without one of its own, a command's id is its correlation id.
     """
-    fleet = LocalFleet.known(DIRECTORY)
-    s = load_settings()
-    brokers = fleet.brokers if fleet is not None and fleet.running else s.brokers
+    s, brokers = load_settings(), _brokers()
     names = Topics(s.topic_prefix)
     topics_ = [topic.name for aggregate in CATALOGUE.aggregates for topic in names.of_category(aggregate.category)]
     roots = grow(asyncio.run(read_correlated(brokers, topics_, correlation_id)))
     if not roots:
         raise click.ClickException(f"nothing is known of {correlation_id}")
     Console().print(show(roots, correlation_id))
-
-
-@cli.command()
-@click.option("--format", "format_", type=click.Choice(FORMATS), default=JSON_SCHEMA, show_default=True)
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write files there instead of printing.")
-@click.option("--examples", default=GOLDEN, show_default=True, type=click.Path(path_type=Path), help="Golden records.")
-def schema(format_: str, out: Path | None, examples: Path) -> None:
-    """Print what is on the wire: a JSON Schema of every message, or all topics as AsyncAPI 3."""
-    settings_ = load_settings()
-    if out is None:
-        click.echo(pretty(document(format_, settings_, examples)))
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    for name, told in files(format_, settings_, examples).items():
-        (out / name).write_text(pretty(told) + "\n")
-        click.echo(f"wrote {out / name}")
 
 
 @cli.command()

@@ -1,0 +1,57 @@
+"""Dead letters are no violation: they are told of. But a sequence that is parked must lie there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from app.audit.checker import Shared
+from app.audit.findings import Findings
+from app.audit.records import Kind, Seen
+
+_PARKED = b"parked:"
+
+
+def parked_key(seen: Seen) -> bytes | None:
+    """Of an engine's row, the key whose sequence it says is parked."""
+    return seen.row_key[len(_PARKED) :] if seen.row_key.startswith(_PARKED) else None
+
+
+class Letters:
+    """Which sequences are parked, and what lies in the dead letters, by agent and cause."""
+
+    kinds = frozenset({Kind.ENGINE_ROW, Kind.DEAD_LETTER})
+
+    def __init__(self, shared: Shared) -> None:
+        self._parked = shared.parked
+        self._keys: set[tuple[str, bytes]] = set()
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.accounted = Findings(
+            "parked-keys-accounted", "the records of a parked key lie in its agent's dead letters"
+        )
+
+    @property
+    def findings(self) -> Sequence[Findings]:
+        """The books of its invariants."""
+        return (self.accounted,)
+
+    def take(self, seen: Seen) -> None:
+        """The next dead letter, or row that parks a key."""
+        if seen.place.kind is Kind.DEAD_LETTER:
+            if seen.value is not None or seen.headers:
+                self.counts[seen.place.owner, seen.headers.get("cause", b"?").decode(errors="replace")] += 1
+            self._keys.add((seen.place.owner, seen.key))
+            self.accounted.settle((seen.place.owner, seen.key))
+        elif (key := parked_key(seen)) is not None:
+            self._parks(seen, (seen.place.owner, key))
+
+    def _parks(self, seen: Seen, parked: tuple[str, bytes]) -> None:
+        self.accounted.checked += 1
+        if seen.row is None:
+            self._parked.pop(parked, None)
+            self.accounted.settle(parked)
+            return
+        self._parked[parked] = seen.partition
+        if parked not in self._keys:
+            text = f"{seen.at}: the key {parked[1]!r} of {parked[0]} is parked, and not in its dead letters"
+            self.accounted.open(parked, seen.now, text)

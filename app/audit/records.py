@@ -1,0 +1,144 @@
+"""Raw records as they stand in the topics, and what their bytes say: generic JSON and MessagePack, names of topics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any, NamedTuple
+
+import msgspec
+
+
+class Kind(Enum):
+    """What a topic holds."""
+
+    COMMAND = auto()
+    EVENT = auto()
+    OUTCOME = auto()
+    ALERT = auto()
+    ROW = auto()
+    ENGINE_ROW = auto()
+    DEAD_LETTER = auto()
+
+
+class Place(NamedTuple):
+    """What a topic is: `owner` is a category (`orders`) or an agent (`projecting-orders`)."""
+
+    kind: Kind
+    owner: str
+
+
+_SUFFIXES = {
+    ".commands": Kind.COMMAND,
+    ".events": Kind.EVENT,
+    ".outcomes": Kind.OUTCOME,
+    ".changelog": Kind.ROW,
+    ".deadletters": Kind.DEAD_LETTER,
+}
+_ALERTS = "fleet.alerts"
+
+
+def place_of(topic: str, prefix: str = "") -> Place | None:
+    """What a topic of the fleet with this prefix is; `None` where it is nothing that is audited."""
+    if not topic.startswith(prefix):
+        return None
+    name = topic[len(prefix) :]
+    if name == _ALERTS:
+        return Place(Kind.ALERT, "fleet")
+    owner, dot, suffix = name.rpartition(".")
+    kind = _SUFFIXES.get(dot + suffix)
+    # A further dot would be another fleet's prefix.
+    return None if kind is None or not owner or "." in owner else Place(kind, owner)
+
+
+class Message(msgspec.Struct):
+    """A CloudEvent, as far as an auditor needs it: everything in it is what JSON itself says."""
+
+    id: str
+    type: str
+    source: str
+    subject: str
+    time: str
+    data: dict[str, Any]
+    version: int | None = None
+    correlationid: str | None = None
+    causationid: str | None = None
+
+    @property
+    def fact(self) -> str:
+        """The type without its version: `order.created` of `order.created.v1`."""
+        return self.type.rpartition(".")[0]
+
+
+@dataclass(slots=True)
+class Seen:
+    """One record. `message` is its CloudEvent, `row` what a changelog's record says, where it says anything.
+
+    `now` is when the auditor read it, in seconds of a clock that only grows.
+    """
+
+    place: Place
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes
+    value: bytes | None
+    headers: Mapping[str, bytes] = field(default_factory=dict)
+    now: float = 0.0
+    message: Message | None = None
+    table: str = ""
+    row_key: bytes = b""
+    row: Any = None
+
+    @property
+    def at(self) -> str:
+        """Where it stands, for people."""
+        return f"{self.topic} {self.partition}:{self.offset}"
+
+
+_decode_message = msgspec.json.Decoder(Message).decode
+_decode_row = msgspec.msgpack.Decoder().decode
+_ENGINE = b"\x00"
+
+
+def seen(
+    place: Place,
+    *,
+    topic: str,
+    partition: int,
+    offset: int,
+    timestamp_ms: int,
+    key: bytes | None,
+    value: bytes | None,
+    headers: Sequence[tuple[str, bytes]] = (),
+    now: float = 0.0,
+) -> Seen:
+    """The record with what its bytes say. Bytes that say nothing leave `message` or `row` empty."""
+    made = Seen(place, topic, partition, offset, timestamp_ms, key or b"", value, dict(headers), now)
+    if place.kind is Kind.ROW:
+        _read_row(made)
+    else:
+        made.message = _message(value)
+    return made
+
+
+def _message(value: bytes | None) -> Message | None:
+    try:
+        return _decode_message(value or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _read_row(made: Seen) -> None:
+    if made.key.startswith(_ENGINE):
+        made.place = Place(Kind.ENGINE_ROW, made.place.owner)
+        made.table, made.row_key = "", made.key[1:]
+    else:
+        table, _, made.row_key = made.key.partition(b"\x00")
+        made.table = table.decode(errors="replace")
+    try:
+        made.row = None if made.value is None else _decode_row(made.value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        made.row = msgspec.UNSET

@@ -1,0 +1,267 @@
+"""The auditor: a healthy log has no violation, and each thing that can be wrong with one is found, under its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app.audit.auditor import Auditor
+from tests.unit.audited import Log, decoded, healthy
+
+ORDERS, STOCK, CUSTOMERS = "orders.events", "inventory.events", "customers.events"
+COMMANDS, OUTCOMES, ALERTS = "orders.commands", "orders.outcomes", "fleet.alerts"
+ROWS, CHAIN, SHELVES = "projecting-orders.changelog", "chaining-fulfilment.changelog", "deciding-inventory.changelog"
+
+
+def of(type_: str, subject: str = "") -> Callable[[Any], bool]:
+    return lambda told: told.get("type") == type_ and told["subject"].startswith(subject)
+
+
+def test_a_healthy_log_has_no_violation_and_everything_was_checked() -> None:
+    audit = healthy().audit()
+    assert audit.violations == 0, [v.examples for v in audit.verdicts if v.violations]
+    assert (audit.ok, audit.in_flight) == (True, 0)
+    assert {v.name for v in audit.verdicts if not v.checked} == {"parked-keys-accounted"}
+    assert audit.dead_letters == {("deciding-orders", "undecodable"): 1}
+
+
+def test_partitions_and_topics_may_be_read_in_any_order() -> None:
+    log = healthy()
+    for key in (lambda r: r.topic, lambda r: (-r.partition, r.topic[::-1])):
+        log.records.sort(key=key)
+        assert log.audit().ok
+
+
+def test_what_is_not_finished_yet_is_in_flight_until_patience_is_over() -> None:
+    log = healthy()
+    log.drop(log.find(OUTCOMES))
+    audit = log.audit(patience_over=False)
+    assert (audit.ok, audit.in_flight > 0) == (True, True)
+    assert not log.audit().ok
+
+
+def unreadable(log: Log) -> None:
+    one = log.find(ORDERS)
+    log.records.append(replace(one, offset=10**6, value=b"{"))
+
+
+def version_skipped(log: Log) -> None:
+    log.change(log.find(CUSTOMERS, of("customer.promoted.v1")), lambda e: e.update(version=7))
+
+
+def event_lost(log: Log) -> None:
+    log.drop(log.find(ORDERS, of("order.payment-requested.v1")))
+
+
+def event_doubled(log: Log) -> None:
+    last = log.find(CUSTOMERS, of("customer.promoted.v1"))
+    log.put(CUSTOMERS, decoded(last) | {"version": 4}, last)
+
+
+def wrong_key(log: Log) -> None:
+    one = log.find(CUSTOMERS)
+    log.records[log.records.index(one)] = replace(one, key=b"another")
+
+
+def moved_to_another_partition(log: Log) -> None:
+    one = log.find(CUSTOMERS, of("customer.promoted.v1"))
+    log.records[log.records.index(one)] = replace(one, partition=1 - one.partition)
+
+
+def outcome_lost(log: Log) -> None:
+    log.drop(log.find(OUTCOMES, of("command.rejected.v1")))
+
+
+def outcome_doubled(log: Log) -> None:
+    one = log.find(OUTCOMES, of("command.rejected.v1"))
+    log.put(OUTCOMES, decoded(one), one)
+
+
+def dead_letter_lost(log: Log) -> None:
+    log.drop(next(r for r in log.records if r.topic == "deciding-orders.deadletters"))
+
+
+def event_unclaimed(log: Log) -> None:
+    log.change(log.find(OUTCOMES, of("command.accepted.v1")), lambda o: o["data"].update(events=[]))
+
+
+def event_claimed_twice(log: Log) -> None:
+    one = log.find(OUTCOMES, lambda o: bool(o["data"].get("events")))
+    log.change(one, lambda o: o["data"]["events"].extend(o["data"]["events"]))
+
+
+def claims_what_is_not_there(log: Log) -> None:
+    log.change(log.find(OUTCOMES, of("command.accepted.v1")), lambda o: o["data"]["events"].append("ghost"))
+
+
+def rejected_with_events(log: Log) -> None:
+    no = {"reason": "no", "message": "no"}
+    log.change(log.find(OUTCOMES, of("command.accepted.v1")), lambda o: o["data"].update(rejected=no))
+
+
+def command_never_sent(log: Log) -> None:
+    log.drop(log.find("customers.commands", of("customer.verify.v1")))
+
+
+def alert_without_cause(log: Log) -> None:
+    log.change(log.find(ALERTS), lambda a: a.update(causationid="ghost"))
+
+
+def chain_command_without_cause(log: Log) -> None:
+    log.change(log.find(COMMANDS, of("order.ship.v1")), lambda c: c.update(causationid="ghost"))
+
+
+def correlation_lost(log: Log) -> None:
+    log.change(log.find(CUSTOMERS), lambda e: e.update(correlationid="another"))
+
+
+def chain_correlates_otherwise(log: Log) -> None:
+    release = log.find("inventory.commands", of("inventory.release.v1"))
+    log.change(release, lambda c: c.update(correlationid="another"))
+
+
+def wrong_total(log: Log) -> None:
+    created = log.find(ORDERS, of("order.created.v1", "by-hand"))
+    log.change(created, lambda e: e["data"].update(total="2.49"))
+    row = next(r for r in log.records if r.topic == ROWS and r.key == b"orders\0by-hand")
+    log.change(row, lambda told: told["row"].update(total="2.49"))
+
+
+def row_of(log: Log, key: bytes, topic: str = ROWS) -> Any:
+    return [r for r in log.records if r.topic == topic and r.key == key][-1]
+
+
+def cent_lost_in_a_row(log: Log) -> None:
+    log.change(row_of(log, b"orders\0paid"), lambda told: told["row"].update(total="1200.49"))
+
+
+def status_wrong_in_a_row(log: Log) -> None:
+    log.change(row_of(log, b"orders\0paid"), lambda told: told["row"].update(status="paid"))
+
+
+def row_behind(log: Log) -> None:
+    log.drop(row_of(log, b"orders\0paid"))
+
+
+def row_of_an_order_that_never_was(log: Log) -> None:
+    one = row_of(log, b"orders\0paid")
+    log.put(ROWS, decoded(one), one, key=b"orders\0ghost")
+
+
+def stock_below_nothing(log: Log) -> None:
+    log.change(log.find(STOCK, of("inventory.stocked.v1", "p1")), lambda e: e["data"].update(quantity=0, available=0))
+
+
+def snapshot_differs(log: Log) -> None:
+    log.change(row_of(log, b"snapshots\0p0", SHELVES), lambda told: told["state"].update(available=1))
+
+
+def released_without_being_reserved(log: Log) -> None:
+    log.change(log.find(STOCK, of("inventory.released.v1")), lambda e: e["data"].update(order_id="x"))
+
+
+def reserved_without_its_pieces(log: Log) -> None:
+    reserved = log.find(ORDERS, of("order.inventory-reserved.v1", "paid"))
+    created = log.find(ORDERS, of("order.created.v1", "paid"))
+    items = decoded(created)["data"]["items"]
+    assert decoded(reserved)["version"] == 2
+    log.change(created, lambda e: e["data"]["items"].append({**items[0], "product_id": "p1", "price": "0"}))
+
+
+def chain_without_timer(log: Log) -> None:
+    log.change(row_of(log, b"instances\0waiting", CHAIN), lambda row: row.update(timers={}))
+
+
+def chain_never_begun(log: Log) -> None:
+    log.records = [r for r in log.records if r.topic != CHAIN or not (r.key or b"").endswith(b"\0paid")]
+
+
+def timer_lost(log: Log) -> None:
+    log.drop(next(r for r in log.records if (r.key or b"").endswith(b"payment\0waiting")))
+
+
+def timer_left_behind(log: Log) -> None:
+    stopped = [r for r in log.records if (r.key or b"").endswith(b"payment\0paid") and r.value is None]
+    log.drop(stopped[-1])
+
+
+def alert_lost(log: Log) -> None:
+    log.drop(log.find(ALERTS, lambda a: a["data"]["filter"] == "high-value"))
+
+
+def vip_alert_lost(log: Log) -> None:
+    log.drop(log.find(ALERTS, lambda a: a["data"]["filter"] == "vip"))
+
+
+def alert_doubled(log: Log) -> None:
+    one = log.find(ALERTS)
+    log.put(ALERTS, decoded(one), one)
+
+
+def alert_unasked(log: Log) -> None:
+    created = log.find(ORDERS, of("order.created.v1", "by-hand"))
+    log.change(log.find(ALERTS), lambda a: a["data"].update(event_id=decoded(created)["id"], filter="vip"))
+
+
+def parked_without_dead_letter(log: Log) -> None:
+    like = log.find(ROWS)
+    log.put(ROWS, 1, like, key=b"\0parked:o1")
+
+
+CORRUPTIONS: list[tuple[Callable[[Log], None], set[str]]] = [
+    (unreadable, {"records-readable"}),
+    (version_skipped, {"versions-contiguous"}),
+    (event_lost, {"versions-contiguous", "outcomes-claim-events", "orders-equal-events"}),
+    (event_doubled, {"event-ids-unique"}),
+    (wrong_key, {"keys-and-partitions"}),
+    (moved_to_another_partition, {"keys-and-partitions"}),
+    (outcome_lost, {"one-outcome-per-command"}),
+    (outcome_doubled, {"one-outcome-per-command"}),
+    (dead_letter_lost, {"one-outcome-per-command"}),
+    (event_unclaimed, {"outcomes-claim-events"}),
+    (event_claimed_twice, {"outcomes-claim-events"}),
+    (claims_what_is_not_there, {"outcomes-claim-events"}),
+    (rejected_with_events, {"outcomes-claim-events"}),
+    (command_never_sent, {"causes-exist"}),
+    (alert_without_cause, {"causes-exist"}),
+    (chain_command_without_cause, {"causes-exist"}),
+    (correlation_lost, {"correlations-consistent"}),
+    (chain_correlates_otherwise, {"correlations-consistent"}),
+    (wrong_total, {"order-totals"}),
+    (cent_lost_in_a_row, {"orders-equal-events"}),
+    (status_wrong_in_a_row, {"orders-equal-events"}),
+    (row_behind, {"orders-equal-events"}),
+    (row_of_an_order_that_never_was, {"orders-equal-events"}),
+    (stock_below_nothing, {"stock-equals-history"}),
+    (snapshot_differs, {"stock-equals-history"}),
+    (released_without_being_reserved, {"stock-equals-history", "reservations-equal-orders"}),
+    (reserved_without_its_pieces, {"reservations-equal-orders", "orders-equal-events"}),
+    (chain_without_timer, {"chains-finished-or-timed", "timers-equal-instances"}),
+    (chain_never_begun, {"chains-finished-or-timed"}),
+    (timer_lost, {"timers-equal-instances"}),
+    (timer_left_behind, {"timers-equal-instances"}),
+    (alert_lost, {"alerts-exactly-once"}),
+    (vip_alert_lost, {"alerts-exactly-once"}),
+    (alert_doubled, {"alerts-exactly-once"}),
+    (alert_unasked, {"alerts-exactly-once"}),
+    (parked_without_dead_letter, {"parked-keys-accounted"}),
+]
+
+
+@pytest.mark.parametrize(("corrupt", "names"), CORRUPTIONS, ids=[corrupt.__name__ for corrupt, _ in CORRUPTIONS])
+def test_each_corruption_is_found_under_its_name(corrupt: Callable[[Log], None], names: set[str]) -> None:
+    log = healthy()
+    corrupt(log)
+    audit = log.audit()
+    found = {v.name: v.examples for v in audit.verdicts if v.violations}
+    assert set(found) == names, found
+    assert all(found.values())
+    assert not audit.ok
+
+
+def test_every_invariant_is_seen_to_fail() -> None:
+    named = {name for _, names in CORRUPTIONS for name in names}
+    assert {found.name for checker in Auditor().checkers for found in checker.findings} == named
