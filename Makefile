@@ -6,7 +6,7 @@ ARGS ?=
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all golden check format bench lock clean
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\#.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## list the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ format: $(STAMP) ## let ruff mend what it can
 
 bench: $(STAMP) ## measure:  make bench ARGS="--peers us,floor --workloads W1 --events 300000 --json b.jsonl"
 	@$(BIN)/python -m bench $(ARGS)
+
+failover: $(STAMP) ## measure how long partitions stop when workers are killed, leave, join or restart
+	@$(BIN)/python -m bench.failover $(ARGS)
 
 LOCK := $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 

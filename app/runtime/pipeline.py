@@ -107,7 +107,7 @@ class Pipeline:
         self._idle, self._closing = asyncio.Event(), asyncio.Event()
         self._owned.set()
         self._idle.set()
-        self._must_seek = False
+        self._must_seek = self._hand_over = False
         self._last_round = 0.0
         self._failures = 0
         self._catching_up: CatchUp | None = None
@@ -157,8 +157,14 @@ class Pipeline:
         self._owned.set()
         self._wake.set()
 
-    def close(self) -> None:
-        """Finish the round under way and end; `run` returns when it is done."""
+    def close(self, *, hand_over: bool = False) -> None:
+        """Finish the round under way and end; `run` returns when it is done.
+
+        `hand_over`: leave the stores open for the standby that comes; until then their rows may be shown as old ones.
+        """
+        self._hand_over = hand_over
+        for shard in self.shards if hand_over else ():
+            shard.warm = shard.restored
         self._closing.set()
         self._owned.set()
         self._wake.set()
@@ -375,6 +381,9 @@ class Pipeline:
                 except Exception as error:  # noqa: BLE001 - the next owner's start fences what is left
                     log.info("%s: %s on the way out: %r", self.transactional_id, step.__name__, error)
         for shard in self.shards:
+            if self._hand_over:
+                shard.restored = False
+                continue
             try:
                 shard.release()
             except Exception:

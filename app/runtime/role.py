@@ -178,9 +178,10 @@ class RoleApp(faust.App):
 
     async def _assigned(self, app: Any, assigned: Iterable[TP], **_: Any) -> None:
         mine = self._whole_buckets({TopicPartition(tp.topic, tp.partition) for tp in assigned})
-        for bucket in [bucket for bucket in self.pipelines if bucket not in mine]:
-            self.pipelines.pop(bucket).close()
         standing_by = self.standing_by - mine
+        left = [self.pipelines.pop(bucket) for bucket in list(self.pipelines) if bucket not in mine]
+        for gone in left:
+            gone.close(hand_over=gone.bucket in standing_by)
         for bucket in [bucket for bucket in self.standbys if bucket not in standing_by | mine]:
             self._end_standby(self.standbys.pop(bucket))
         for bucket in sorted(mine):
@@ -188,8 +189,9 @@ class RoleApp(faust.App):
                 pipeline.resume()
             else:
                 self._start_pipeline(bucket)
+        open_shards = {gone.bucket: gone.shards for gone in left}
         for bucket in sorted(standing_by - self.standbys.keys()):
-            self._start_standby(bucket)
+            self._start_standby(bucket, open_shards.get(bucket) or self._shards(bucket))
         self.assigned = True
         self.brokers_heard = self._clock.monotonic()  # they have just let us into the group
         log.info(
@@ -231,10 +233,10 @@ class RoleApp(faust.App):
         )
         self._run_next(bucket, pipeline.run)
 
-    def _start_standby(self, bucket: int) -> None:
+    def _start_standby(self, bucket: int, shards: Sequence[Shard]) -> None:
         standby = self.standbys[bucket] = Standby(
             bucket,
-            self._shards(bucket),
+            shards,
             cluster=self._cluster,
             stores=self._stores,
             clock=self._clock,
