@@ -21,10 +21,14 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+tools: ## install what tests need besides Python, where it is missing: redis-server and chromium (Debian, as root)
+	@.ci/tools
+
 demo: $(STAMP) ## start a local fleet, drive orders through it, recount:  make demo ARGS="--orders 5000 --json demo.json"
 	@$(BIN)/fleet demo $(ARGS)
 
 test: $(STAMP) ## every test of the everyday suite, against a real Kafka that it starts
+	@.ci/tools || echo "Going on without: the tests that need it will fail." >&2
 	@$(BIN)/python -m pytest $(ARGS)
 
 golden: $(STAMP) ## write the golden files of new messages and versions, to look at and commit

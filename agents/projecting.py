@@ -1,17 +1,20 @@
-"""events ─▶ projecting ─▶ read tables: a projection keeps one row per stream."""
+"""events ─▶ projecting ─▶ read tables: one row per stream, rows of another key, or parts of rows, by partition."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from app.kernel import Envelope, Projection
+from agents.routing import routing
+from app.kernel import Envelope, Keyed, Projection
 from app.kernel.errors import FleetError
-from app.runtime.agent import Agent
+from app.runtime.agent import Agent, Fold
 from app.runtime.batch import Decode
 from app.runtime.ports import Record
+from app.runtime.table import Table
 from app.runtime.topics import Topics
 from app.runtime.unit import UnitOfWork
-from tables.read_models import Projected, read_model_of
+from tables.read_models import PLACES, Projected, list_key, listed_key, place_of, read_model_of
 
 
 class GapInStream(FleetError):
@@ -23,10 +26,45 @@ def projecting_name(projection: Projection[Any]) -> str:
     return f"projecting-{projection.name}"
 
 
-def projecting(projection: Projection[Any], topics: Topics, decode: Decode) -> Agent:
-    """The agent that maintains one read model. `decode` is the category's events', shared by all who read them."""
-    table = read_model_of(projection)
+def projecting(projection: Projection[Any], topics: Topics, decode: Decode, partitions: int) -> list[Agent]:
+    """The agents that maintain one read model. `decode` is the category's events', shared by all who read them."""
+    events, category = topics.events(projection.category), projection.category
+    match projection.keyed:
+        case Keyed.BY_STREAM:
+            return [_agent(projection, events, decode, _by_stream)]
+        case Keyed.BY_PARTIAL:
+            return [_agent(projection, events, decode, _by_partial)]
+        case Keyed.BY_KEY:
+            key, inbox = projection.key, topics.inbox(projection.name)
+            assert key is not None
+            return [
+                routing(
+                    projection.name, [category], key, topics=topics, decoders={category: decode}, partitions=partitions
+                ),
+                _agent(projection, inbox, decode, _by_key if projection.listing is None else _by_list),
+            ]
 
+
+def _agent(
+    projection: Projection[Any],
+    source: str,
+    decode: Decode,
+    folding: Callable[[Projection[Any], Table[Projected[Any]]], Fold],
+) -> Agent:
+    table = read_model_of(projection)
+    ahead = table if projection.keyed is not Keyed.BY_PARTIAL and projection.listing is None else None
+    return Agent(
+        name=projecting_name(projection),
+        sources=(source,),
+        decode=decode,
+        fold=folding(projection, table),
+        tables=(table,) if projection.listing is None else (table, PLACES),
+        ahead=ahead,
+        help=f"{source} → project → {projection.name}",
+    )
+
+
+def _by_stream(projection: Projection[Any], table: Table[Projected[Any]]) -> Fold:
     def fold(unit: UnitOfWork, record: Record, event: Envelope[Any]) -> None:
         key, version = event.stream_id.encode(), event.version or 0
         before = unit.get(table, key)
@@ -38,12 +76,50 @@ def projecting(projection: Projection[Any], topics: Topics, decode: Decode) -> A
         row = projection.project(before.row if before else None, event)
         unit.put(table, key, Projected(version, row))
 
-    return Agent(
-        name=projecting_name(projection),
-        sources=(topics.events(projection.category),),
-        decode=decode,
-        fold=fold,
-        tables=(table,),
-        ahead=table,
-        help=f"{projection.category}.events → project → {projection.name}",
-    )
+    return fold
+
+
+def _by_key(projection: Projection[Any], table: Table[Projected[Any]]) -> Fold:
+    def fold(unit: UnitOfWork, record: Record, event: Envelope[Any]) -> None:
+        _advance(projection, unit, table, record.key or b"", event)
+
+    return fold
+
+
+def _by_partial(projection: Projection[Any], table: Table[Projected[Any]]) -> Fold:
+    def fold(unit: UnitOfWork, record: Record, event: Envelope[Any]) -> None:
+        key = projection.key(event) if projection.key is not None else None
+        if key is not None:
+            _advance(projection, unit, table, key.encode(), event)
+
+    return fold
+
+
+def _advance(
+    projection: Projection[Any], unit: UnitOfWork, table: Table[Projected[Any]], key: bytes, event: Envelope[Any]
+) -> None:
+    before = unit.get(table, key) or Projected(0, None)
+    unit.put(table, key, Projected(before.version + 1, projection.project(before.row, event)))
+
+
+def _by_list(projection: Projection[Any], table: Table[Projected[Any]]) -> Fold:
+    listing = projection.listing
+    assert listing is not None
+
+    def fold(unit: UnitOfWork, record: Record, event: Envelope[Any]) -> None:
+        """Change one row of the key's list, and move it where its time has changed."""
+        key, item = (record.key or b"").decode(), listing.item(event)
+        pointer = list_key(key) + item.encode()
+        place = unit.get(PLACES, pointer)
+        before = None if place is None else unit.get(table, listed_key(key, place, item))
+        before = before or Projected(0, None)
+        row = projection.project(before.row, event)
+        now = None if row is None else place_of(listing.at(row))
+        if now != place:
+            unit.put(PLACES, pointer, now)
+            if place is not None:
+                unit.put(table, listed_key(key, place, item), None)
+        if now is not None:
+            unit.put(table, listed_key(key, now, item), Projected(before.version + 1, row))
+
+    return fold

@@ -18,9 +18,12 @@ from app.domain.inventory import INVENTORY
 from app.domain.order import ORDER
 from app.filters.high_value import HIGH_VALUE
 from app.filters.vip import VIP
-from app.kernel import Aggregate, Chain, Command, Filter, Projection, Reaction
+from app.kernel import Aggregate, Chain, Command, Filter, Keyed, Projection, Reaction
 from app.kernel.errors import ConfigurationRefused
+from app.projections.customer_orders import CUSTOMER_ORDERS
+from app.projections.customers import CUSTOMERS
 from app.projections.orders import ORDERS
+from app.projections.orders_by_day import ORDERS_BY_DAY
 from app.runtime.agent import Agent
 from app.runtime.batch import Decode
 from app.runtime.codec import Codec
@@ -58,6 +61,7 @@ class Catalogue:
         _refuse_repeated("reaction", [reaction.name for reaction in self.reactions])
         _refuse_repeated("filter", [filter_.name for filter_ in self.filters])
         _refuse_repeated("chain", [chain.name for chain in self.chains])
+        _refuse_repeated("inbox", self._inboxes())
         _refuse_repeated("command", [kind.__name__ for kind in self.commands()])
         categories = {aggregate.category for aggregate in self.aggregates}
         for chain in self.chains:
@@ -69,6 +73,11 @@ class Catalogue:
                     f"projection {projection.name} reads {projection.category}, which no aggregate writes: "
                     f"add the aggregate, or name one of {', '.join(sorted(categories))}"
                 )
+
+    def _inboxes(self) -> list[str]:
+        """The names of whatever events are routed to: each has agents and a topic of that name."""
+        projections = [projection.name for projection in self.projections if projection.keyed is Keyed.BY_KEY]
+        return [*projections, *(c.name for c in self.chains), *(f.name for f in self.filters if f.knows is not None)]
 
     def commands(self) -> list[type[Command]]:
         """Every command of every aggregate."""
@@ -88,7 +97,8 @@ class Catalogue:
         for chain in self.chains:
             found += topics.of_chain(chain.name)
         found += [Topic(topics.inbox(f.name), A_WEEK) for f in self.filters if f.knows is not None]
-        found.append(Topic(topics.alerts, A_WEEK))
+        found += [Topic(topics.inbox(p.name), A_WEEK) for p in self.projections if p.keyed is Keyed.BY_KEY]
+        found += [Topic(topics.alerts, A_WEEK), *topics.of_bus()]
         for agents in self._by_kind(settings).values():
             for agent in agents:
                 found += topics.of_agent(agent.name, logged=agent.logged)
@@ -109,7 +119,11 @@ class Catalogue:
                 *(self._of_reaction(reaction, topics, decode, settings) for reaction in self.reactions),
             ],
             ALERTING: [agent for f in self.filters for agent in alerting(f, topics, decode, settings.partitions)],
-            PROJECTING: [projecting(p, topics, decode[p.category]) for p in self.projections],
+            PROJECTING: [
+                agent
+                for p in self.projections
+                for agent in projecting(p, topics, decode[p.category], settings.partitions)
+            ],
         }
 
     def _of_chain(
@@ -148,7 +162,7 @@ def _refuse_repeated(what: str, names: Sequence[str]) -> None:
 
 CATALOGUE = Catalogue(
     aggregates=(ORDER, INVENTORY, CUSTOMER),
-    projections=(ORDERS,),
+    projections=(ORDERS, ORDERS_BY_DAY, CUSTOMERS, CUSTOMER_ORDERS),
     chains=(FULFILMENT,),
     filters=(HIGH_VALUE, VIP),
 )

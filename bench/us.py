@@ -24,7 +24,9 @@ PAGE_ROWS = 1_000
 
 def run_w1(kafka: LocalKafka, directory: Path, ends: dict[TopicPartition, int], events: int) -> Measured:
     """Start the worker, let it fold everything up to `ends`, check each row."""
-    worker = LocalWorker("bench-1", "reads", free_ports(1), directory, kafka.brokers)
+    worker = LocalWorker(
+        "bench-1", "reads", free_ports(1), directory, kafka.brokers, application="bench.one_read_model"
+    )
     worker.start(with_parent=True)
     try:
         return _measure(worker, kafka, ends, events)

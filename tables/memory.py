@@ -41,12 +41,17 @@ class MemoryStore:
         self._check()
         return [self._rows.get(key) for key in keys]
 
-    def scan(self, prefix: bytes, after: bytes | None = None, limit: int = 1_000) -> list[tuple[bytes, bytes]]:
+    def scan(
+        self, prefix: bytes, after: bytes | None = None, limit: int = 1_000, *, backwards: bool = False
+    ) -> list[tuple[bytes, bytes]]:
         """See `ports.PartitionStore`."""
         self._check()
         keys = sorted(key for key in self._rows if key.startswith(prefix))
-        start = 0 if after is None else bisect.bisect_right(keys, after)
-        return [(key, self._rows[key]) for key in keys[start : start + limit]]
+        if backwards:
+            keys = keys[: None if after is None else bisect.bisect_left(keys, after)][::-1]
+        elif after is not None:
+            keys = keys[bisect.bisect_right(keys, after) :]
+        return [(key, self._rows[key]) for key in keys[:limit]]
 
     def write(self, rows: Mapping[bytes, bytes | None], progress: Progress) -> None:
         """See `ports.PartitionStore`."""

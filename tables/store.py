@@ -70,9 +70,12 @@ class RocksDBStore:
         wanted: Any = list(keys)
         return self._read(lambda db: cast(list[bytes | None], db.get(wanted)))
 
-    def scan(self, prefix: bytes, after: bytes | None = None, limit: int = 1_000) -> list[tuple[bytes, bytes]]:
+    def scan(
+        self, prefix: bytes, after: bytes | None = None, limit: int = 1_000, *, backwards: bool = False
+    ) -> list[tuple[bytes, bytes]]:
         """See `ports.PartitionStore`."""
-        return self._read(lambda db: _scan(db, prefix, after, limit))
+        scan = _scan_backwards if backwards else _scan
+        return self._read(lambda db: scan(db, prefix, after, limit))
 
     def write(self, rows: Mapping[bytes, bytes | None], progress: Progress) -> None:
         """See `ports.PartitionStore`."""
@@ -183,6 +186,29 @@ def _scan(db: Rdict, prefix: bytes, after: bytes | None, limit: int) -> list[tup
         return rows
     finally:
         del cursor  # the traceback of an error would keep the iterator, and that the database's lock
+
+
+def _scan_backwards(db: Rdict, prefix: bytes, after: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
+    options = ReadOptions()
+    end = _end_of(prefix)
+    if end is not None:
+        options.set_iterate_upper_bound(end)
+    rows: list[tuple[bytes, bytes]] = []
+    cursor: Any = db.iter(options)
+    try:
+        if after is None or (end is not None and after >= end):
+            cursor.seek_to_last()
+        else:
+            cursor.seek_for_prev(after)
+        # The prefix ends it, not a lower bound: rocksdict's is not kept to when going backwards.
+        while len(rows) < limit and cursor.valid() and (key := cursor.key()).startswith(prefix):
+            if key not in (after, PROGRESS_KEY):
+                rows.append((key, cursor.value()))
+            cursor.prev()
+        cursor.status()
+        return rows
+    finally:
+        del cursor  # see above
 
 
 def _end_of(prefix: bytes) -> bytes | None:

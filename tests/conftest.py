@@ -10,6 +10,7 @@ import pytest
 
 from app.local.kafka import LocalKafka
 from app.local.ports import free_ports
+from tests.redis_server import RedisServer
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,6 +26,17 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
         yield broker
     finally:
         broker.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis of the tests' own."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
 
 
 @pytest.fixture

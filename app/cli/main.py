@@ -15,6 +15,7 @@ from rich.table import Table
 from app.audit.running import PATIENCE_S
 from app.catalogue import CATALOGUE
 from app.cli import audit as auditing
+from app.cli.schema import FORMATS, JSON_SCHEMA, document, files, pretty
 from app.cli.trace import grow, read_correlated, show
 from app.kernel.errors import FleetError
 from app.local.fleet import LocalFleet, Plan, one_at_a_time
@@ -23,6 +24,7 @@ from app.runtime.settings import describe_settings, load_settings
 from app.runtime.topics import Topics
 
 DIRECTORY = Path(".fleet")
+GOLDEN = Path("tests/golden")
 PASS_ON = {"ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -141,6 +143,22 @@ def trace(correlation_id: str) -> None:
     if not roots:
         raise click.ClickException(f"nothing is known of {correlation_id}")
     Console().print(show(roots, correlation_id))
+
+
+@cli.command()
+@click.option("--format", "format_", type=click.Choice(FORMATS), default=JSON_SCHEMA, show_default=True)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write files there instead of printing.")
+@click.option("--examples", default=GOLDEN, show_default=True, type=click.Path(path_type=Path), help="Golden records.")
+def schema(format_: str, out: Path | None, examples: Path) -> None:
+    """Print what is on the wire: a JSON Schema of every message, or all topics as AsyncAPI 3."""
+    settings_ = load_settings()
+    if out is None:
+        click.echo(pretty(document(format_, settings_, examples)))
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    for name, told in files(format_, settings_, examples).items():
+        (out / name).write_text(pretty(told) + "\n")
+        click.echo(f"wrote {out / name}")
 
 
 @cli.command()

@@ -6,7 +6,7 @@ from app.kernel.envelope import Envelope, Outcome
 from app.kernel.errors import FleetError
 from app.kernel.filter import Filter, Known
 from app.kernel.messages import Command, Event, Message, Rejected, stream_id_of
-from app.kernel.projection import Projection
+from app.kernel.projection import Keyed, Listing, Projection
 from app.kernel.reaction import Reaction, when
 from app.kernel.upcasting import Upcaster
 
@@ -18,7 +18,9 @@ __all__ = [
     "Event",
     "Filter",
     "FleetError",
+    "Keyed",
     "Known",
+    "Listing",
     "Message",
     "Outcome",
     "Projection",

@@ -49,6 +49,10 @@ class BrokerUnavailable(FleetError):
     """No broker answered within the deadline."""
 
 
+class BusUnavailable(FleetError):
+    """A bus did not take events within its deadline: whoever published them decides whether that matters."""
+
+
 class StoreFailed(RetryablePipelineError):
     """A local store cannot be read or written. Its rows are in the changelog: opening again mends or rebuilds it."""
 

@@ -52,8 +52,13 @@ class PartitionStore(Protocol):
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The rows of `keys`, in that order."""
 
-    def scan(self, prefix: bytes, after: bytes | None = None, limit: int = 1_000) -> list[tuple[bytes, bytes]]:
-        """Up to `limit` rows whose key begins with `prefix` and, where given, is greater than `after`, in key order."""
+    def scan(
+        self, prefix: bytes, after: bytes | None = None, limit: int = 1_000, *, backwards: bool = False
+    ) -> list[tuple[bytes, bytes]]:
+        """Up to `limit` rows whose key begins with `prefix` and, where given, is greater than `after`, in key order.
+
+        `backwards`: from the greatest key down, and less than `after`.
+        """
 
     def write(self, rows: Mapping[bytes, bytes | None], progress: Progress) -> None:
         """Put (or, with `None`, delete) rows and move the progress, atomically."""

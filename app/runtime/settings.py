@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -51,6 +51,11 @@ class Settings(BaseSettings):
     """How other workers reach this one; by default made of web_host and web_port."""
     outcome_wait_ms: int = Field(default=5_000, ge=0, le=60_000)
     """How long a command over HTTP waits for its outcome before 202 is answered."""
+
+    bus: Literal["memory", "redis", "kafka"] = "kafka"
+    """What carries notifications between workers: memory is for a single worker, redis needs a Redis."""
+    redis_url: str = Field(default="redis://127.0.0.1:6379/0", pattern=r"^(rediss?|unix)://")
+    """The Redis of FLEET_BUS=redis."""
 
     session_timeout: float = Field(default=6.0, ge=1.0, le=300.0)
     """A worker that is not heard of for so long loses its buckets to others."""

@@ -8,15 +8,20 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Topic:
-    """One topic. `partitions` of 0 stands for the fleet's own number; `config` is the broker's topic configuration."""
+    """One topic. `partitions` of 0 stands for the fleet's own number; `config` is the broker's topic configuration.
+
+    `about` says what it is for, where its name's last word does not: see `app/schema/topics.py`.
+    """
 
     name: str
     config: dict[str, str] = field(default_factory=dict, hash=False)
     partitions: int = 0
+    about: str = ""
 
 
 FOR_EVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 A_WEEK = {"cleanup.policy": "delete", "retention.ms": str(7 * 86_400_000)}
+AN_HOUR = {"cleanup.policy": "delete", "retention.ms": str(3_600_000), "segment.ms": str(600_000)}
 DEAD = FOR_EVER | {"max.message.bytes": str(3 << 20)}
 """A record as large as any that a source topic takes must fit in, with its cause beside it."""
 COMPACTED = {"cleanup.policy": "compact", "delete.retention.ms": str(86_400_000), "segment.bytes": str(64 << 20)}
@@ -67,6 +72,11 @@ class Topics:
         return f"{self.prefix}fleet.alerts"
 
     @property
+    def notifications(self) -> str:
+        """The bus, where it is on Kafka: thin events for whoever wants to know of changes."""
+        return f"{self.prefix}fleet.notifications"
+
+    @property
     def directory(self) -> str:
         """See `DIRECTORY`."""
         return f"{self.prefix}{DIRECTORY.name}"
@@ -82,6 +92,10 @@ class Topics:
     def of_chain(self, chain: str) -> list[Topic]:
         """The topics between a chain's agents."""
         return [Topic(self.inbox(chain), A_WEEK), Topic(self.ticks(chain), A_WEEK)]
+
+    def of_bus(self) -> list[Topic]:
+        """The topics of the bus."""
+        return [Topic(self.notifications, AN_HOUR), Topic(self.dead_letters("fleet.notifications"), DEAD)]
 
     def of_agent(self, agent: str, *, logged: bool) -> list[Topic]:
         """The topics that one agent owns."""

@@ -114,8 +114,10 @@ class _Beneath:
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         return [self.get(key) for key in keys]
 
-    def scan(self, prefix: bytes, after: bytes | None = None, limit: int = 1_000) -> list[tuple[bytes, bytes]]:
-        return self._unit._store.scan(prefix, after, limit)
+    def scan(
+        self, prefix: bytes, after: bytes | None = None, limit: int = 1_000, *, backwards: bool = False
+    ) -> list[tuple[bytes, bytes]]:
+        return self._unit._store.scan(prefix, after, limit, backwards=backwards)
 
     def write(self, rows: object, progress: object) -> None:
         raise NotImplementedError("a nested unit is absorbed, not written")

@@ -21,11 +21,22 @@ class Parameters(BaseModel):
 
 
 class Page(Parameters):
-    """A page of rows in key order: those after the key `after`, `limit` at most. `partitions` is for workers."""
+    """A page of rows in key order: those after the key `after`, `limit` at most.
+
+    `partitions` and `only`, the key of a single row, are for workers that ask each other.
+    """
 
     after: str | None = Field(default=None, max_length=1_024)
     limit: int = Field(default=100, ge=1, le=LIMIT_MAX)
     partitions: str | None = Field(default=None, pattern=r"^\d+(,\d+)*$")
+    only: str | None = Field(default=None, max_length=1_024)
+
+
+class ListPage(Parameters):
+    """A page of a list: what comes after `after`, which is the `next` of the page before."""
+
+    after: str | None = Field(default=None, max_length=1_024, pattern=r"^-?\d{1,19}~")
+    limit: int = Field(default=100, ge=1, le=LIMIT_MAX)
 
 
 class HistoryPage(Parameters):

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlencode
 
 import msgspec
 from aiohttp import web
 
+from app.kernel import Keyed
 from app.runtime.shard import Shard
 from app.views.commits import Commits
+from app.views.gathering import Gathering
 from app.views.parameters import Page, Row, parse
 from app.views.past_rows import PastRows
 from app.views.places import Places, position_of, store_of
 from app.views.problems import Problem, answer, not_ready
 from app.views.served import ServedReadModel
 from tables.read_models import Projected, read_model_of
-
-SCAN_ROWS = 200
-
-Item = tuple[str, Any]
-"""A row's key and the row."""
 
 
 class RowsPage(msgspec.Struct):
@@ -42,8 +36,10 @@ class ReadModelViews:
         self._commits = commits
         self._agent = served.projecting
         self._name = served.projection.name
+        self._keyed = served.projection.keyed
         self._table = read_model_of(served.projection)
         self._past = PastRows(places, served)
+        self._gathering = Gathering(places, served.projection, served.projecting)
         self._wait_s = places.app.fleet_settings.outcome_wait_ms / 1000
 
     def add_to(self, web_app: web.Application) -> None:
@@ -54,9 +50,12 @@ class ReadModelViews:
     async def row(self, request: web.Request) -> web.Response:
         """One row, with its version as the ETag and the worker's position in the sources."""
         wanted = parse(request, Row)
+        self._refuse_what_there_is_not(wanted)
         row_id = request.match_info["id"]
         if wanted.version is not None or wanted.as_of is not None:
             return await self._past.row(request, row_id, wanted)
+        if self._keyed is Keyed.BY_PARTIAL:
+            return await self._merged_row(request, row_id)
         partition = self._places.partition(row_id)
         shard = self._places.here(self._agent, partition)
         if shard is None:
@@ -64,11 +63,31 @@ class ReadModelViews:
         position = position_of(shard)
         found = await self._at_least(shard, row_id, wanted.min_version)
         if found is None or found.row is None:
-            raise Problem(404, "not_found", f"There is no {row_id[:128]} in {self._name} (yet)")
-        headers = {"ETag": f'"{found.version}"', "Eventfleet-Position": position}
-        if request.headers.get("If-None-Match") == headers["ETag"]:
-            return web.Response(status=304, headers=headers)
-        return answer(found.row, headers=headers)
+            raise self._not_found(row_id)
+        return _row_answer(request, found.row, found.version, position)
+
+    def _refuse_what_there_is_not(self, wanted: Row) -> None:
+        past = wanted.version is not None or wanted.as_of is not None
+        if past and self._keyed is not Keyed.BY_STREAM:
+            raise Problem(
+                422,
+                "invalid_parameters",
+                f"A row of {self._name} is made of many streams: it has no ?version and no ?as_of, as only rows of one "
+                "stream have",
+            )
+        if wanted.min_version is not None and self._keyed is Keyed.BY_PARTIAL:
+            raise Problem(422, "invalid_parameters", f"A row of {self._name} has parts: it has no ?min_version")
+
+    def _not_found(self, row_id: str) -> Problem:
+        return Problem(404, "not_found", f"There is no {row_id[:128]} in {self._name} (yet)")
+
+    async def _merged_row(self, request: web.Request, row_id: str) -> web.Response:
+        """A row of which every partition has a part. Its version is the number of events in all of them."""
+        gathered = await self._gathering.gather(request, Page(only=row_id, limit=1))
+        if not gathered.items:
+            raise self._not_found(row_id)
+        _, version, row = gathered.items[0]
+        return _row_answer(request, row, version, ",".join(at for _, at in sorted(gathered.positions.items())))
 
     async def _at_least(self, shard: Shard, row_id: str, version: int | None) -> Projected[Any] | None:
         key = self._table.prefix + row_id.encode()
@@ -92,57 +111,16 @@ class ReadModelViews:
     async def page(self, request: web.Request) -> web.Response:
         """A page over all partitions, in key order: gathered from every worker and merged."""
         page = parse(request, Page)
-        everywhere = range(self._places.partitions)
-        wanted = list(everywhere) if page.partitions is None else [int(n) for n in page.partitions.split(",")]
-        if unknown := [number for number in wanted if number not in everywhere]:
-            raise Problem(422, "invalid_parameters", f"There are no partitions {unknown}")
-        parts = await asyncio.gather(
-            *(self._part(request, page, numbers) for numbers in self._by_place(request, wanted))
-        )
-        items = sorted((item for part in parts for item in part[0]), key=lambda item: item[0])[: page.limit]
-        full = len(items) == page.limit
-        positions = {name: at for part in parts for name, at in part[1].items()}
-        body = RowsPage([row for _, row in items], items[-1][0] if full else None, positions)
+        gathered = await self._gathering.gather(request, page)
         if page.partitions is not None:  # another worker asks: it merges by key
-            return answer({"items": items, "positions": positions})
-        return answer(body)
+            return answer(gathered)
+        items = gathered.items
+        after = items[-1].key if len(items) == page.limit else None
+        return answer(RowsPage([item.row for item in items], after, gathered.positions))
 
-    def _by_place(self, request: web.Request, wanted: list[int]) -> list[list[int]]:
-        """The partitions in groups that one worker has each."""
-        groups: dict[str, list[int]] = {}
-        for number in wanted:
-            here = self._places.here(self._agent, number)
-            url = "" if here is not None else self._places.owner(request, self._agent, number).url
-            groups.setdefault(url, []).append(number)
-        return list(groups.values())
 
-    async def _part(self, request: web.Request, page: Page, numbers: list[int]) -> tuple[list[Item], dict[str, str]]:
-        shards = [self._places.here(self._agent, number) for number in numbers]
-        if None not in shards:
-            return self._scan([shard for shard in shards if shard is not None], page)
-        query = {"limit": str(page.limit), "partitions": ",".join(map(str, numbers))}
-        query |= {} if page.after is None else {"after": page.after}
-        entry = self._places.owner(request, self._agent, numbers[0])
-        status, body, _ = await self._places.ask(entry, "GET", f"/{self._name}?{urlencode(query)}")
-        if status != 200:
-            raise not_ready(f"worker {entry.worker} cannot serve partitions {numbers} of {self._name} now")
-        got = msgspec.json.decode(body)
-        return [(key, row) for key, row in got["items"]], got["positions"]
-
-    def _scan(self, shards: list[Shard], page: Page) -> tuple[list[Item], dict[str, str]]:
-        items: list[Item] = []
-        positions: dict[str, str] = {}
-        for shard in shards:
-            positions[str(shard.partition)] = position_of(shard)
-            items += itertools.islice(self._rows(shard, page.after), page.limit)
-        return items, positions
-
-    def _rows(self, shard: Shard, after: str | None) -> Iterator[Item]:
-        prefix = self._table.prefix
-        cursor = None if after is None else prefix + after.encode()
-        while found := store_of(shard).scan(prefix, cursor, SCAN_ROWS):
-            for key, raw in found:
-                row = self._table.decode(raw).row
-                if row is not None:
-                    yield key[len(prefix) :].decode(), row
-            cursor = found[-1][0]
+def _row_answer(request: web.Request, row: Any, version: int, position: str) -> web.Response:
+    headers = {"ETag": f'"{version}"', "Eventfleet-Position": position}
+    if request.headers.get("If-None-Match") == headers["ETag"]:
+        return web.Response(status=304, headers=headers)
+    return answer(row, headers=headers)

@@ -13,6 +13,7 @@ from app.views.commands import CommandViews
 from app.views.commits import Commits
 from app.views.health import HealthViews
 from app.views.histories import HistoryViews
+from app.views.listings import ListingViews
 from app.views.metrics import MetricsViews
 from app.views.places import Places
 from app.views.problems import problems
@@ -47,4 +48,7 @@ def add_routes(
     for chain in chains:
         ChainViews(places, chain).add_to(web_app)
     for read_model in read_models:
-        ReadModelViews(places, commits, read_model).add_to(web_app)
+        if (listing := read_model.projection.listing) is None:
+            ReadModelViews(places, commits, read_model).add_to(web_app)
+        else:
+            ListingViews(places, read_model, listing).add_to(web_app)

@@ -60,7 +60,7 @@ def test_worked_example_has_its_files(example: dict[str, str]) -> None:
         "tests/unit/test_seat.py",
     }
     assert "SEAT)" in example["app/catalogue.py"]
-    assert "ORDERS, SEATS" in example["app/catalogue.py"]
+    assert "CUSTOMER_ORDERS, SEATS" in example["app/catalogue.py"]
 
 
 def test_worked_example_tests_pass(example: dict[str, str]) -> None:

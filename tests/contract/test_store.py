@@ -83,6 +83,19 @@ def test_a_scan_goes_on_after_a_key_and_stops_at_its_limit(store: PartitionStore
     assert store.scan(b"t", limit=0) == []
 
 
+@pytest.mark.parametrize("prefix", [b"", b"t\x00", b"\xff", b"\xff\xff", b"a\xff"])
+def test_a_scan_backwards_is_a_scan_from_the_other_end(store: PartitionStore, prefix: bytes) -> None:
+    own = [prefix + bytes([n]) for n in (1, 127, 255)]
+    keys = {*own, b"s", b"t", b"t\x01", b"u", b"\xfe", b"b", b"a"}
+    store.write(dict.fromkeys(keys, b"x"), AT)
+    forwards = store.scan(prefix)
+    assert store.scan(prefix, backwards=True) == forwards[::-1]
+    for after in (*keys, b"", b"\xff" * 9, prefix):
+        wanted = [row for row in forwards[::-1] if row[0] < after]
+        assert store.scan(prefix, after, backwards=True) == wanted, after
+        assert store.scan(prefix, after, 2, backwards=True) == wanted[:2]
+
+
 def test_progress_is_no_row(store: PartitionStore) -> None:
     store.write({b"\x00meta": b"m"}, AT)
     assert store.scan(b"") == [(b"\x00meta", b"m")]

@@ -11,9 +11,11 @@ from typing import Any
 
 import msgspec
 
-from agents.alerting import ALERT_TYPE, Alert
-from app.kernel import Aggregate, Message, Outcome
-from app.runtime.codec import ACCEPTED, REJECTED, CloudEvent, Codec
+from app.catalogue import CATALOGUE
+from app.kernel import Aggregate, Message
+from app.runtime.codec import CloudEvent, Codec
+from app.runtime.settings import Settings
+from app.schema.topics import describe, types_of
 from tests.golden.shapes import Shapes, incompatible, shapes_of
 
 DIRECTORY = Path(__file__).parent
@@ -62,7 +64,10 @@ def _together(one: Forms, other: Forms) -> Forms:
     return Forms({**one.written, **other.written}, one.upcast | other.upcast, {**one.reread, **other.reread})
 
 
-OTHERS: Mapping[str, type[msgspec.Struct]] = {ACCEPTED: Outcome, REJECTED: Outcome, ALERT_TYPE: Alert}
+OTHERS: Mapping[str, type[msgspec.Struct]] = {
+    name: kind for name, kind in types_of(describe(CATALOGUE, Settings())).items() if not issubclass(kind, Message)
+}
+"""The CloudEvents of the catalogue's topics that are no messages of an aggregate: outcomes, alerts, …"""
 
 
 def complaints(forms: Forms, directory: Path = DIRECTORY) -> Iterator[str]:

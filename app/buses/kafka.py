@@ -1,0 +1,133 @@
+"""The bus over a Kafka topic: the ordering key is the partition key, a group is a consumer group.
+
+A subscription with a group is served at least once: offsets are committed after its handlers, so a death between the
+two repeats events. A handler that fails is tried `ATTEMPTS` times; then the failure is reported, the record goes whole
+to `<topic>.deadletters` with its cause, and the partition goes on. Should the dead letter not be written, nothing is
+committed and the record comes again.
+
+A subscription without a group hears what is published while it listens, with no offsets, no repetition and no dead
+letters: at most once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from app.buses.contract import (
+    PUBLISH_TIMEOUT_S,
+    BusStats,
+    Handler,
+    Report,
+    Subscription,
+    Subscriptions,
+    report_to_log,
+)
+from app.buses.event import BusEvent, encode, in_sequence
+from app.buses.kafka_hearing import ATTEMPTS, Hearing, let_go
+from app.kernel.errors import BusUnavailable
+from app.runtime.kafka.connection import Connection
+
+LINGER_MS = 2
+CAUSE_BYTES_MAX = 1_000
+
+
+def dead_letters_of(topic: str) -> str:
+    """Where a bus's groups put what they could not handle."""
+    return f"{topic}.deadletters"
+
+
+class KafkaBus:
+    """See the contract. All events of this bus go to `topic`; groups are named after it."""
+
+    def __init__(self, brokers: str, topic: str, *, report: Report = report_to_log) -> None:
+        self.stats = BusStats()
+        self._connection = Connection(brokers)
+        self._topic = topic
+        self._report = report
+        self._subscriptions = Subscriptions()
+        self._hearing: list[Hearing] = []
+        self._producer: Any = None
+        self._starting = asyncio.Lock()
+
+    @property
+    def listening(self) -> bool:
+        """Whether every subscription has its partitions and its place in them."""
+        return bool(self._hearing) and all(hearing.listening for hearing in self._hearing)
+
+    def subscribe(self, handler: Handler, types: Iterable[str] = (), *, group: str | None = None) -> None:
+        """See the contract."""
+        self._subscriptions.add(handler, types, group)
+
+    async def publish(self, *events: BusEvent) -> None:
+        """See the contract."""
+        self._subscriptions.check_started()
+        if not events:
+            return
+        await self._send(self._topic, [(event.ordered_by.encode(), encode(event), []) for event in events])
+        self.stats.published += len(events)
+
+    async def publish_in_sequence(self, events: Sequence[BusEvent], key: str | None = None) -> None:
+        """See the contract."""
+        await self.publish(*in_sequence(events, key))
+
+    async def start(self) -> None:
+        """See the contract."""
+        for subscription in self._subscriptions.begin():
+            hearing = Hearing(
+                self._connection, self._topic, subscription, self.stats, report=self._report, bury=self._bury
+            )
+            hearing.start()
+            self._hearing.append(hearing)
+
+    async def stop(self) -> None:
+        """See the contract."""
+        self._subscriptions.end()
+        await asyncio.gather(*(hearing.stop() for hearing in self._hearing))
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await let_go(producer)
+
+    # Publishing
+
+    async def _send(self, topic: str, records: Sequence[tuple[bytes, bytes, list[tuple[str, bytes]]]]) -> None:
+        try:
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                producer = await self._started()
+                # One after the other into the producer's buffer, so that a key's order holds; together on their way.
+                sent = [await producer.send(topic, value, key, headers=headers) for key, value, headers in records]
+                await asyncio.gather(*sent)
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise BusUnavailable(f"Kafka did not take {len(records)} events for {topic}: {error!r}") from error
+
+    async def _started(self) -> Any:
+        async with self._starting:
+            if self._producer is None:
+                producer = AIOKafkaProducer(
+                    enable_idempotence=True, linger_ms=LINGER_MS, **self._connection.client_options
+                )
+                try:
+                    await producer.start()
+                except BaseException:
+                    await producer.stop()
+                    raise
+                self._producer = producer
+        return self._producer
+
+    async def _bury(self, subscription: Subscription, record: Any, error: Exception) -> None:
+        """Keep what a group could not handle, whole, with its cause."""
+        headers = [
+            ("cause", b"raised"),
+            ("cause-detail", f"{type(error).__name__}: {error}".encode()[:CAUSE_BYTES_MAX]),
+            ("attempts", str(ATTEMPTS).encode()),
+            ("subscription", subscription.name.encode()),
+            ("source-topic", record.topic.encode()),
+            ("source-partition", str(record.partition).encode()),
+            ("source-offset", str(record.offset).encode()),
+        ]
+        await self._send(dead_letters_of(self._topic), [(record.key or b"", record.value or b"", headers)])
+        self.stats.dead_lettered += 1
