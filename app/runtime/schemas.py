@@ -5,6 +5,7 @@ It is msgspec's, and what that leaves out: the form of decimals and of times.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -31,8 +32,9 @@ def schemas_of(
 
     `asked` is for what clients send: decimals may then be numbers as well.
     """
-    found, components = msgspec.json.schema_components(kinds, ref_template=ref_template)
-    structs = {info.cls.__name__: info for info in _structs(inspect.multi_type_info(kinds))}
+    told = msgspec.json.schema_components(kinds, ref_template=ref_template)
+    found, components = msgspec.json.decode(msgspec.json.encode(told))  # defaults as JSON has them
+    structs = {_component_name(info.cls): info for info in _structs(inspect.multi_type_info(kinds))}
     components = {name: _with_times(schema, structs.get(name)) for name, schema in components.items()}
     decimal = DECIMAL_ASKED if asked else DECIMAL
     return [_with_decimals(s, decimal) for s in found], {n: _with_decimals(c, decimal) for n, c in components.items()}
@@ -54,6 +56,14 @@ def _with_decimals(schema: Any, decimal: Schema) -> Any:
             return [_with_decimals(value, decimal) for value in schema]
         case _:
             return schema
+
+
+def _component_name(cls: Any) -> str:
+    """The name that msgspec gives to the component of a struct."""
+    origin = getattr(cls, "__origin__", None)
+    if origin is None:
+        return str(cls.__name__)
+    return re.sub(r"[^a-zA-Z0-9.\-_]", "_", f"{origin.__name__}[{', '.join(one.__name__ for one in cls.__args__)}]")
 
 
 def _with_times(schema: Schema, struct: inspect.StructType | None) -> Schema:

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
+from typing import Any, Generic, TypeVar
 
+import msgspec
 from aiohttp import web
 
+from app.views.operations import QUERY_PROBLEMS, Answer, Operation, serve
 from app.views.places import Places, position_of, store_of
 from app.views.problems import Problem, answer
 from app.views.served import ServedChain
 from tables.chains import instances_of
+
+S = TypeVar("S")
+
+
+class InstanceAnswer(msgspec.Struct, Generic[S]):
+    """One instance: where it stands, what it waits for, and since when. `timers` are due at these times."""
+
+    id: str
+    state: S
+    waiting_for: str | None
+    since: datetime
+    finished: bool
+    timers: dict[str, datetime]
+    correlation_id: str | None
 
 
 class ChainViews:
@@ -18,12 +35,22 @@ class ChainViews:
     def __init__(self, places: Places, served: ServedChain) -> None:
         self._places = places
         self._name = served.chain.name
+        self._state = served.chain.state_type
         self._agent = served.chaining
         self._table = instances_of(served.chain)
 
     def add_to(self, web_app: web.Application) -> None:
         """Add the route."""
-        web_app.router.add_get(f"/chains/{self._name}/{{id}}", self.instance)
+        instance: Any = InstanceAnswer
+        says = Answer("The instance.", instance[self._state], ["Eventfleet-Position"])
+        told = Operation(
+            "GET",
+            f"/chains/{self._name}/{{id}}",
+            f"Where an instance of {self._name} stands",
+            {200: says},
+            problems=(404, *QUERY_PROBLEMS),
+        )
+        serve(web_app, told, self.instance)
 
     async def instance(self, request: web.Request) -> web.Response:
         """One instance; 404 where the chain has never cared for it."""
@@ -37,13 +64,8 @@ class ChainViews:
         if raw is None:
             raise Problem(404, "not_found", f"{self._name} has no instance {id_[:128]} (yet)")
         found: Any = self._table.decode(raw)
-        body = {
-            "id": id_,
-            "state": found.state,
-            "waiting_for": found.waiting_for or None,
-            "since": found.since,
-            "finished": found.finished,
-            "timers": found.timers,
-            "correlation_id": found.correlation_id,
-        }
+        waiting_for = found.waiting_for or None
+        body: InstanceAnswer[Any] = InstanceAnswer(
+            id_, found.state, waiting_for, found.since, found.finished, found.timers, found.correlation_id
+        )
         return answer(body, headers={"Eventfleet-Position": position})

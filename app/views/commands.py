@@ -18,6 +18,7 @@ from app.runtime.kafka.sender import RecordSender
 from app.runtime.ports import TopicPartition
 from app.runtime.shard import Shard
 from app.views.commits import Commits
+from app.views.operations import QUERY_PROBLEMS, Answer, Operation, serve
 from app.views.parameters import CommandLine, CommandLookup, parse
 from app.views.places import Places, store_of
 from app.views.problems import Problem, answer, not_ready
@@ -26,6 +27,22 @@ from tables.outcomes import OUTCOMES
 
 SOURCE = "/eventfleet/http"
 SEND_TIMEOUT_S_MIN = 1.0
+
+
+class DecidedAnswer(msgspec.Struct):
+    """What a command has led to."""
+
+    command_id: str
+    stream_id: str
+    version: int
+    events: tuple[str, ...]
+
+
+class TakenAnswer(msgspec.Struct):
+    """Where to ask for the outcome."""
+
+    command_id: str
+    status: str
 
 
 class CommandViews:
@@ -43,8 +60,18 @@ class CommandViews:
 
     def add_to(self, web_app: web.Application) -> None:
         """Add the routes."""
-        web_app.router.add_post("/commands/{type}", self.post)
-        web_app.router.add_get("/commands/{id}", self.get)
+        each = [_operation(kind) for _, kind in self._by_name.values()]
+        serve(web_app, Operation("POST", "/commands/{type}", "Send a command", {}), self.post, each)
+        told = Operation(
+            "GET",
+            "/commands/{id}",
+            "A command's outcome",
+            {200: Answer("What became of the command.", Outcome)},
+            tag="commands",
+            query=CommandLookup,
+            problems=(404, *QUERY_PROBLEMS),
+        )
+        serve(web_app, told, self.get)
         web_app.on_cleanup.append(self._close)
 
     async def post(self, request: web.Request) -> web.Response:
@@ -146,6 +173,26 @@ class CommandViews:
             await self._sender.close()
 
 
+def _operation(kind: type[Command]) -> Operation:
+    """How one command is described."""
+    told = ["ETag", "Location"]
+    return Operation(
+        "POST",
+        f"/commands/{kind.__name__}",
+        " ".join((kind.__doc__ or kind.__name__).split()),
+        {
+            200: Answer("It is done, or was done before: the version after it, and the events.", DecidedAnswer, told),
+            201: Answer("It is done, and has begun the stream.", DecidedAnswer, told),
+            202: Answer("Taken, but not decided within the wait: ask the status URL.", TakenAnswer, ["Location"]),
+        },
+        tag="commands",
+        query=CommandLine,
+        headers=["Idempotency-Key"],
+        body=kind,
+        problems=(409, 413, 422, 503),
+    )
+
+
 def _read(shard: Shard, key: bytes) -> Outcome | None:
     raw = store_of(shard).get(key)
     return None if raw is None else OUTCOMES.decode(raw)
@@ -154,7 +201,7 @@ def _read(shard: Shard, key: bytes) -> Outcome | None:
 def _decided(command_id: str, stream_id: str, outcome: Outcome | None, command: Command) -> web.Response:
     status_url = f"/commands/{quote(command_id, safe='')}?key={quote(stream_id, safe='')}"
     if outcome is None:
-        return answer({"command_id": command_id, "status": status_url}, status=202, headers={"Location": status_url})
+        return answer(TakenAnswer(command_id, status_url), status=202, headers={"Location": status_url})
     if outcome.stream_id != stream_id or outcome.command != type(command).wire_name:
         raise Problem(
             422, "command_id_reused", f"{command_id} was the id of {outcome.command} for {outcome.stream_id} before"
@@ -170,12 +217,7 @@ def _decided(command_id: str, stream_id: str, outcome: Outcome | None, command: 
             version=outcome.version,
         )
     created = outcome.version == len(outcome.events) and bool(outcome.events)
-    body = {
-        "command_id": command_id,
-        "stream_id": stream_id,
-        "version": outcome.version,
-        "events": outcome.events,
-    }
+    body = DecidedAnswer(command_id, stream_id, outcome.version, outcome.events)
     return answer(
         body, status=201 if created else 200, headers={"Location": status_url, "ETag": f'"{outcome.version}"'}
     )

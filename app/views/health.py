@@ -9,7 +9,8 @@ from aiohttp import web
 
 from app.runtime.lifecycle import State
 from app.runtime.role import RoleApp
-from app.views.problems import answer
+from app.views.operations import Answer, Operation, serve
+from app.views.problems import RETRY_AFTER_S, answer
 
 PULSE_AGE_S_MAX = 60.0
 """A worker whose loop has not turned for so long hangs. A restore yields between chunks, a round has a deadline."""
@@ -27,8 +28,14 @@ class HealthViews:
 
     def add_to(self, web_app: web.Application) -> None:
         """Add the routes."""
-        web_app.router.add_get("/healthz", self.healthz)
-        web_app.router.add_get("/readyz", self.readyz)
+        healthy = {"type": "object", "required": ["healthy", "pulse_age_s"]}
+        said: dict[int, Answer] = {200: Answer("It lives.", healthy), 500: Answer("It hangs.", healthy)}
+        told = Operation("GET", "/healthz", "Whether the process lives", said, tag="worker", problems=())
+        serve(web_app, told, self.healthz)
+        ready = {"type": "object", "required": ["ready", "role", "worker", "waiting_for", "buckets"]}
+        said = {200: Answer("It serves.", ready), 503: Answer("Not yet: see `waiting_for`.", ready, ["Retry-After"])}
+        told = Operation("GET", "/readyz", "Whether the worker serves", said, tag="worker", problems=())
+        serve(web_app, told, self.readyz)
 
     async def healthz(self, _: web.Request) -> web.Response:
         """200 while the worker's event loop turns."""
@@ -64,7 +71,7 @@ class HealthViews:
                 for bucket, standby in sorted(dict(app.standbys).items())
             },
         }
-        return answer(body, status=200 if ready else 503)
+        return answer(body) if ready else answer(body, status=503, headers={"Retry-After": str(RETRY_AFTER_S)})
 
     def _waiting_for(self) -> str | None:
         app = self._app

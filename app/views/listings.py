@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+import msgspec
 from aiohttp import web
 
 from app.kernel import Listing
 from app.runtime.shard import Shard
+from app.views.operations import QUERY_PROBLEMS, Answer, Operation, serve
 from app.views.parameters import ListPage, parse
 from app.views.places import Places, position_of, store_of
 from app.views.problems import Problem, answer
 from app.views.served import ServedReadModel
 from tables.read_models import list_key, listed_key, place_in, read_model_of
+
+R = TypeVar("R")
+
+
+class ListAnswer(msgspec.Struct, Generic[R]):
+    """A page: `next` is what to give as `after` for the next one, or `None` at the end."""
+
+    items: list[R]
+    next: str | None
 
 
 class ListingViews:
@@ -27,11 +38,21 @@ class ListingViews:
         self._agent = served.projecting
         self._name = served.projection.name
         self._path = listing.path
+        self._row = served.projection.row
         self._table = read_model_of(served.projection)
 
     def add_to(self, web_app: web.Application) -> None:
         """Add the route."""
-        web_app.router.add_get(self._path, self.page)
+        list_answer: Any = ListAnswer
+        told = Operation(
+            "GET",
+            self._path,
+            f"A list of {self._name}, newest first",
+            {200: Answer("A page of it.", list_answer[self._row], ["Eventfleet-Position"])},
+            query=ListPage,
+            problems=(404, *QUERY_PROBLEMS),
+        )
+        serve(web_app, told, self.page)
 
     async def page(self, request: web.Request) -> web.Response:
         """A page of a list; 404 where the key has no rows at all."""
@@ -45,7 +66,7 @@ class ListingViews:
         items, after = self._read(shard, key, page)
         if not items and page.after is None:
             raise Problem(404, "not_found", f"There is no {key[:128]} in {self._name} (yet)")
-        return answer({"items": items, "next": after}, headers={"Eventfleet-Position": position})
+        return answer(ListAnswer(items, after), headers={"Eventfleet-Position": position})
 
     def _read(self, shard: Shard, key: str, page: ListPage) -> tuple[list[Any], str | None]:
         prefix = self._table.prefix

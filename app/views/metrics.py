@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from app.runtime.lifecycle import State
 from app.runtime.role import RoleApp
 from app.runtime.stats import DURATION_BOUNDS_S, Durations, PipelineStats
+from app.views.operations import Answer, Operation, serve
 
 Total = tuple[str, str, Callable[[PipelineStats], float]]
 
@@ -142,7 +143,8 @@ class MetricsViews:
 
     def add_to(self, web_app: web.Application) -> None:
         """Add the route."""
-        web_app.router.add_get("/metrics", self.metrics)
+        says = Answer("Figures in Prometheus' text format.", {"type": "string"}, media="text/plain")
+        serve(web_app, Operation("GET", "/metrics", "Figures", {200: says}, tag="worker", problems=()), self.metrics)
 
     async def metrics(self, _: web.Request) -> web.Response:
         """All figures in Prometheus' text format."""

@@ -12,6 +12,13 @@ from app.views.problems import Problem
 P = TypeVar("P", bound=BaseModel)
 
 LIMIT_MAX = 1_000
+ID_CHARS_MAX = 256
+"""No key has more characters; that of an aggregate has 128 at most."""
+VERSION_MAX = (1 << 53) - 1
+"""The largest whole number that every JSON reader can tell from its neighbours."""
+INTERNAL = "x-internal"
+"""Marks what workers ask each other: it is no part of the described API."""
+FOR_WORKERS: dict[str, Any] = {INTERNAL: True}
 
 
 class Parameters(BaseModel):
@@ -28,21 +35,23 @@ class Page(Parameters):
 
     after: str | None = Field(default=None, max_length=1_024)
     limit: int = Field(default=100, ge=1, le=LIMIT_MAX)
-    partitions: str | None = Field(default=None, pattern=r"^\d+(,\d+)*$")
-    only: str | None = Field(default=None, max_length=1_024)
+    partitions: str | None = Field(
+        default=None, pattern=r"^[0-9]{1,4}(,[0-9]{1,4})*$", max_length=4_096, json_schema_extra=FOR_WORKERS
+    )
+    only: str | None = Field(default=None, max_length=1_024, json_schema_extra=FOR_WORKERS)
 
 
 class ListPage(Parameters):
     """A page of a list: what comes after `after`, which is the `next` of the page before."""
 
-    after: str | None = Field(default=None, max_length=1_024, pattern=r"^-?\d{1,19}~")
+    after: str | None = Field(default=None, max_length=1_024, pattern=r"^-?[0-9]{1,19}~")
     limit: int = Field(default=100, ge=1, le=LIMIT_MAX)
 
 
 class HistoryPage(Parameters):
     """A stream's events with versions above `after`."""
 
-    after: int = Field(default=0, ge=0)
+    after: int = Field(default=0, ge=0, le=VERSION_MAX)
     limit: int = Field(default=500, ge=1, le=LIMIT_MAX)
 
 
@@ -52,8 +61,8 @@ class Row(Parameters):
     With `version` or `as_of`, the row as it was then: after that event, or at that time.
     """
 
-    min_version: int | None = Field(default=None, ge=1)
-    version: int | None = Field(default=None, ge=1)
+    min_version: int | None = Field(default=None, ge=1, le=VERSION_MAX)
+    version: int | None = Field(default=None, ge=1, le=VERSION_MAX)
     as_of: AwareDatetime | None = None
 
     @model_validator(mode="after")
@@ -66,14 +75,14 @@ class Row(Parameters):
 class CommandLine(Parameters):
     """What may stand beside a command's body."""
 
-    expected_version: int | None = Field(default=None, ge=0)
+    expected_version: int | None = Field(default=None, ge=0, le=VERSION_MAX)
 
 
 class CommandLookup(Parameters):
     """`key` is the aggregate's id: with it one worker is asked, without it all. `here` is for workers."""
 
     key: str | None = Field(default=None, max_length=256)
-    here: bool = False
+    here: bool = Field(default=False, json_schema_extra=FOR_WORKERS)
 
 
 def parse(request: web.Request, kind: type[P]) -> P:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -12,6 +12,7 @@ from app.kernel import Keyed
 from app.runtime.shard import Shard
 from app.views.commits import Commits
 from app.views.gathering import Gathering
+from app.views.operations import QUERY_PROBLEMS, Answer, Operation, serve
 from app.views.parameters import Page, Row, parse
 from app.views.past_rows import PastRows
 from app.views.places import Places, position_of, store_of
@@ -19,13 +20,23 @@ from app.views.problems import Problem, answer, not_ready
 from app.views.served import ServedReadModel
 from tables.read_models import Projected, read_model_of
 
+R = TypeVar("R")
 
-class RowsPage(msgspec.Struct):
+
+class RowsPage(msgspec.Struct, Generic[R]):
     """A page: `next` is what to give as `after` for the next one, or `None` at the end."""
 
-    items: list[Any]
+    items: list[R]
     next: str | None
     positions: dict[str, str]
+
+
+WITHOUT: dict[Keyed, tuple[str, ...]] = {
+    Keyed.BY_STREAM: (),
+    Keyed.BY_KEY: ("version", "as_of"),
+    Keyed.BY_PARTIAL: ("version", "as_of", "min_version"),
+}
+"""The parameters that a row does not have, by what it is kept."""
 
 
 class ReadModelViews:
@@ -37,6 +48,7 @@ class ReadModelViews:
         self._agent = served.projecting
         self._name = served.projection.name
         self._keyed = served.projection.keyed
+        self._row = served.projection.row
         self._table = read_model_of(served.projection)
         self._past = PastRows(places, served)
         self._gathering = Gathering(places, served.projection, served.projecting)
@@ -44,8 +56,27 @@ class ReadModelViews:
 
     def add_to(self, web_app: web.Application) -> None:
         """Add the routes."""
-        web_app.router.add_get(f"/{self._name}", self.page)
-        web_app.router.add_get(f"/{self._name}/{{id}}", self.row)
+        page: Any = RowsPage
+        told = Operation(
+            "GET",
+            f"/{self._name}",
+            f"All rows of {self._name}, in pages, gathered from every worker",
+            {200: Answer("A page of them.", page[self._row])},
+            query=Page,
+        )
+        serve(web_app, told, self.page)
+        headers = ["ETag", "Eventfleet-Position"]
+        told = Operation(
+            "GET",
+            f"/{self._name}/{{id}}",
+            f"One row of {self._name}",
+            {200: Answer("The row.", self._row, headers), 304: Answer("It is unchanged.", headers=headers)},
+            query=Row,
+            without=WITHOUT[self._keyed],
+            headers=["If-None-Match"],
+            problems=(404, *QUERY_PROBLEMS),
+        )
+        serve(web_app, told, self.row)
 
     async def row(self, request: web.Request) -> web.Response:
         """One row, with its version as the ETag and the worker's position in the sources."""

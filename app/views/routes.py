@@ -15,6 +15,7 @@ from app.views.health import HealthViews
 from app.views.histories import HistoryViews
 from app.views.listings import ListingViews
 from app.views.metrics import MetricsViews
+from app.views.openapi import OpenApiViews
 from app.views.places import Places
 from app.views.problems import problems
 from app.views.read_models import ReadModelViews
@@ -40,6 +41,7 @@ def add_routes(
     web_app.on_startup.append(places.serve)
     web_app.on_cleanup.append(places.close)
     app.commit_listeners.append(commits.committed)
+    OpenApiViews().add_to(web_app)
     HealthViews(app).add_to(web_app)
     MetricsViews(app).add_to(web_app)
     CommandViews(places, commits, tuple(aggregates)).add_to(web_app)
