@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from agents.ordering import InOrder, is_new
 from agents.routing import routing
 from app.kernel import Envelope, Filter, Known
 from app.runtime.agent import Agent
@@ -53,17 +54,19 @@ def alerting(filter_: Filter, topics: Topics, decoders: Mapping[str, Decode], pa
 
 def _judging(filter_: Filter, topics: Topics, decoders: Mapping[str, Decode]) -> Agent:
     source = topics.events(filter_.of.category)
+    in_order = InOrder(decoders[filter_.of.category])
 
     def fold(unit: UnitOfWork, record: Record, event: Envelope[Any]) -> None:
-        if isinstance(event.message, filter_.event) and filter_.accepts(event.message, None):
-            _raise(unit, topics, filter_, event)
+        for one in in_order.admit(unit, record, event):
+            if isinstance(one.message, filter_.event) and filter_.accepts(one.message, None):
+                _raise(unit, topics, filter_, one)
 
     return Agent(
         name=alerting_name(filter_),
         sources=(source,),
         decode=decoders[filter_.of.category],
         fold=fold,
-        tables=(),
+        tables=in_order.tables,
         emits=(topics.alerts,),
         help=f"{source} → {filter_.name} → {topics.alerts}",
     )
@@ -80,13 +83,16 @@ def _knowing(filter_: Filter, knows: Known, topics: Topics, decoders: Mapping[st
     known, inbox = topics.events(knows.aggregate.category), topics.inbox(filter_.name)
     copies: Table[Any] = Table("copies", knows.aggregate.state_type)
     kinds = tuple(knows.aggregate.events)
+    in_order = InOrder(decoders[knows.aggregate.category])
 
     def fold(unit: UnitOfWork, record: Record, event: Envelope[Any]) -> None:
         key = record.key or b""
         copy = unit.get(copies, key) or knows.aggregate.initial
         if isinstance(event.message, kinds):
-            unit.put(copies, key, knows.aggregate.evolve(copy, event.message))
-        elif filter_.accepts(event.message, copy):
+            for one in in_order.admit(unit, record, event):
+                copy = knows.aggregate.evolve(copy, one.message)
+                unit.put(copies, key, copy)
+        elif is_new(unit, event) and filter_.accepts(event.message, copy):
             _raise(unit, topics, filter_, event)
 
     return Agent(
@@ -94,7 +100,7 @@ def _knowing(filter_: Filter, knows: Known, topics: Topics, decoders: Mapping[st
         sources=(known, inbox),
         decode={known: decoders[knows.aggregate.category], inbox: decoders[filter_.of.category]},
         fold=fold,
-        tables=(copies,),
+        tables=(copies, *in_order.tables),
         ahead=copies,
         emits=(topics.alerts,),
         help=f"{known}, {inbox} → {filter_.name} → {topics.alerts}",

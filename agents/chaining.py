@@ -2,6 +2,10 @@
 
 A chain's instance lives in the partition of its home aggregate's id. Events of other aggregates lie elsewhere: a
 routing agent takes them to the instance's partition. Time comes as records, too: ticks.
+
+Of the home aggregate's streams every event comes: they are taken in order, each once. Of another aggregate's stream an
+instance gets some events only, so that a gap could not be told from an event of another instance: the routing agent
+keeps their order, and each instance remembers how far it has seen each stream.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from agents.ordering import DUPLICATES_DROPPED, InOrder, stream_of
 from agents.routing import routing
 from agents.sending import Cause, CommandTopics, Sending
 from app.kernel import Aggregate, Chain, Command, Envelope, Step
@@ -54,7 +59,7 @@ def chaining(
     chain: Chain[Any], topics: Topics, decoders: Mapping[str, Decode], partitions: int, target: CommandTopics
 ) -> Agent:
     """The agent that runs a chain's instances. `decoders` are by category."""
-    chainer = _Chainer(chain, partitions, target)
+    chainer = _Chainer(chain, partitions, target, decoders[chain.home.category])
     home, inbox, ticks = topics.events(chain.home.category), topics.inbox(chain.name), topics.ticks(chain.name)
     decode: dict[str, Decode] = {home: decoders[chain.home.category], ticks: decode_tick}
     sources: tuple[str, ...] = (home, ticks)
@@ -67,7 +72,7 @@ def chaining(
         sources=sources,
         decode=decode,
         fold=chainer.fold,
-        tables=(chainer.instances, TIMERS),
+        tables=(chainer.instances, TIMERS, *chainer.in_order.tables),
         ahead=chainer.instances,
         emits=chainer.sending.topics,
         ticking=Ticking(ticks, TIMERS),
@@ -84,16 +89,21 @@ def decode_tick(record: Record) -> Tick:
 
 
 class _Chainer(Generic[S]):
-    def __init__(self, chain: Chain[S], partitions: int, target: CommandTopics) -> None:
+    def __init__(self, chain: Chain[S], partitions: int, target: CommandTopics, decode_home: Decode) -> None:
         self.instances = instances_of(chain)
         kinds = [kind for aggregate in (chain.home, *chain.follows) for kind in aggregate.commands]
         self.sending = Sending(f"chains/{chain.name}", kinds, partitions, target)
+        self.in_order = InOrder(decode_home)
         self._chain = chain
+        self._home = tuple(chain.home.events)
 
     def fold(self, unit: UnitOfWork, record: Record, message: Envelope[Any] | Tick) -> None:
         """React to an event, or to the time."""
         if isinstance(message, Tick):
             self._tick(unit, message.time)
+        elif isinstance(message.message, self._home):
+            for event in self.in_order.admit(unit, record, message):
+                self._event(unit, event)
         else:
             self._event(unit, message)
 
@@ -102,9 +112,9 @@ class _Chainer(Generic[S]):
         if id_ is None:
             return
         before = unit.get(self.instances, id_.encode())
-        stream = f"{type(event.message).wire_name.partition('.')[0]}/{event.stream_id}"
-        version = event.version or 0
+        stream, version = stream_of(event).decode(), event.version or 0
         if before is not None and version <= before.seen.get(stream, 0):
+            unit.count(DUPLICATES_DROPPED)
             return
         step = self._chain.react(before.state if before else self._chain.initial, event)
         if before is None and step == Step(self._chain.initial):

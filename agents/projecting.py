@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from agents.ordering import InOrder, is_new
 from agents.routing import routing
 from app.kernel import Envelope, Keyed, Projection
-from app.kernel.errors import FleetError
 from app.runtime.agent import Agent, Fold
 from app.runtime.batch import Decode
 from app.runtime.ports import Record
@@ -15,10 +15,6 @@ from app.runtime.table import Table
 from app.runtime.topics import Topics
 from app.runtime.unit import UnitOfWork
 from tables.read_models import PLACES, Projected, list_key, listed_key, place_of, read_model_of
-
-
-class GapInStream(FleetError):
-    """An event came before one of its predecessors: the row would be wrong."""
 
 
 def projecting_name(projection: Projection[Any]) -> str:
@@ -49,48 +45,48 @@ def _agent(
     projection: Projection[Any],
     source: str,
     decode: Decode,
-    folding: Callable[[Projection[Any], Table[Projected[Any]]], Fold],
+    folding: Callable[[Projection[Any], Table[Projected[Any]], InOrder], Fold],
 ) -> Agent:
-    table = read_model_of(projection)
+    table, in_order = read_model_of(projection), InOrder(decode)
+    own = (table,) if projection.listing is None else (table, PLACES)
     ahead = table if projection.keyed is not Keyed.BY_PARTIAL and projection.listing is None else None
     return Agent(
         name=projecting_name(projection),
         sources=(source,),
         decode=decode,
-        fold=folding(projection, table),
-        tables=(table,) if projection.listing is None else (table, PLACES),
+        fold=folding(projection, table, in_order),
+        tables=(*own, *in_order.tables),
         ahead=ahead,
         help=f"{source} → project → {projection.name}",
     )
 
 
-def _by_stream(projection: Projection[Any], table: Table[Projected[Any]]) -> Fold:
+def _by_stream(projection: Projection[Any], table: Table[Projected[Any]], in_order: InOrder) -> Fold:
     def fold(unit: UnitOfWork, record: Record, event: Envelope[Any]) -> None:
-        key, version = event.stream_id.encode(), event.version or 0
+        key = event.stream_id.encode()
         before = unit.get(table, key)
-        at = before.version if before else 0
-        if version <= at:
-            return  # a duplicate: it is in the row already
-        if version != at + 1:
-            raise GapInStream(f"{event.stream_id}: the row is at version {at}, the event is version {version}")
-        row = projection.project(before.row if before else None, event)
-        unit.put(table, key, Projected(version, row))
+        at, row = (before.version, before.row) if before else (0, None)
+        for one in in_order.admit(unit, record, event, at=at):
+            at, row = at + 1, projection.project(row, one)
+            unit.put(table, key, Projected(at, row))
 
     return fold
 
 
-def _by_key(projection: Projection[Any], table: Table[Projected[Any]]) -> Fold:
+def _by_key(projection: Projection[Any], table: Table[Projected[Any]], in_order: InOrder) -> Fold:
     def fold(unit: UnitOfWork, record: Record, event: Envelope[Any]) -> None:
-        _advance(projection, unit, table, record.key or b"", event)
+        if is_new(unit, event):
+            _advance(projection, unit, table, record.key or b"", event)
 
     return fold
 
 
-def _by_partial(projection: Projection[Any], table: Table[Projected[Any]]) -> Fold:
+def _by_partial(projection: Projection[Any], table: Table[Projected[Any]], in_order: InOrder) -> Fold:
     def fold(unit: UnitOfWork, record: Record, event: Envelope[Any]) -> None:
-        key = projection.key(event) if projection.key is not None else None
-        if key is not None:
-            _advance(projection, unit, table, key.encode(), event)
+        for one in in_order.admit(unit, record, event):
+            key = projection.key(one) if projection.key is not None else None
+            if key is not None:
+                _advance(projection, unit, table, key.encode(), one)
 
     return fold
 
@@ -102,12 +98,14 @@ def _advance(
     unit.put(table, key, Projected(before.version + 1, projection.project(before.row, event)))
 
 
-def _by_list(projection: Projection[Any], table: Table[Projected[Any]]) -> Fold:
+def _by_list(projection: Projection[Any], table: Table[Projected[Any]], in_order: InOrder) -> Fold:
     listing = projection.listing
     assert listing is not None
 
     def fold(unit: UnitOfWork, record: Record, event: Envelope[Any]) -> None:
         """Change one row of the key's list, and move it where its time has changed."""
+        if not is_new(unit, event):
+            return
         key, item = (record.key or b"").decode(), listing.item(event)
         pointer = list_key(key) + item.encode()
         place = unit.get(PLACES, pointer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from agents.ordering import InOrder
 from agents.sending import Cause, CommandTopics, Sending
 from app.kernel import Command, Envelope, Reaction
 from app.runtime.agent import Agent
@@ -30,18 +31,21 @@ def reacting(
     """The agent of one reaction. `source` is the topic of its events, `kinds` are the commands that it may send."""
     sending = Sending(f"reactions/{reaction.name}", kinds, partitions, target)
 
+    in_order = InOrder(decode)
+
     def fold(unit: UnitOfWork, record: Record, event: Envelope[Any]) -> None:
-        if isinstance(event.message, reaction.event):
-            cause = Cause(event.id, event.time, event.correlation_id)
-            for number, command in enumerate(reaction.commands(event.message)):
-                sending.send(unit, command, cause, number)
+        for one in in_order.admit(unit, record, event):
+            if isinstance(one.message, reaction.event):
+                cause = Cause(one.id, one.time, one.correlation_id)
+                for number, command in enumerate(reaction.commands(one.message)):
+                    sending.send(unit, command, cause, number)
 
     return Agent(
         name=reacting_name(reaction),
         sources=(source,),
         decode=decode,
         fold=fold,
-        tables=(),
+        tables=in_order.tables,
         emits=sending.topics,
         help=f"{source} → {reaction.name} → commands",
     )

@@ -1,7 +1,8 @@
 """events ─▶ routing ─▶ inbox: events are brought to the partition of another key, for whoever keeps rows by that key.
 
 A chain's instances, a filter's copies of another aggregate and re-keyed read models live where their own keys belong.
-The copy is made in the engine's transaction, so it is made once, and one stream's events stay in their order.
+The copy is made in the engine's transaction, so it is made once, and one stream's events are brought in their order: an
+inbox holds neither repeated events nor early ones.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from agents.ordering import InOrder
 from app.kernel import Envelope
 from app.runtime.agent import Agent
 from app.runtime.batch import Decode
@@ -38,11 +40,14 @@ def routing(
     inbox = topics.inbox(name)
     by_source = {topics.events(category): decoders[category] for category in categories}
 
+    in_order = InOrder(by_source)
+
     def fold(unit: UnitOfWork, record: Record, event: Envelope[Any]) -> None:
-        wanted = key(event)
-        if wanted is not None:
-            raw = wanted.encode()
-            unit.emit(inbox, raw, record.value, partition=partition_of(raw, partitions), headers=record.headers)
+        for arrived, one in in_order.arrivals(unit, record, event):
+            wanted = key(one)
+            if wanted is not None:
+                raw = wanted.encode()
+                unit.emit(inbox, raw, arrived.value, partition=partition_of(raw, partitions), headers=arrived.headers)
 
     sources = tuple(by_source)
     return Agent(
@@ -50,7 +55,7 @@ def routing(
         sources=sources,
         decode=by_source,
         fold=fold,
-        tables=(),
+        tables=in_order.tables,
         emits=(inbox,),
         help=f"{', '.join(sources)} → re-key → {inbox}",
     )

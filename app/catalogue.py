@@ -18,8 +18,9 @@ from app.domain.inventory import INVENTORY
 from app.domain.order import ORDER
 from app.filters.high_value import HIGH_VALUE
 from app.filters.vip import VIP
-from app.kernel import Aggregate, Chain, Command, Filter, Keyed, Projection, Reaction
-from app.kernel.errors import ConfigurationRefused
+from app.kernel import Aggregate, Chain, Command, Envelope, Filter, Keyed, Projection, Reaction
+from app.kernel.errors import ConfigurationRefused, UndecodableMessage
+from app.kernel.messages import first_word
 from app.projections.customer_orders import CUSTOMER_ORDERS
 from app.projections.customers import CUSTOMERS
 from app.projections.orders import ORDERS
@@ -27,6 +28,7 @@ from app.projections.orders_by_day import ORDERS_BY_DAY
 from app.runtime.agent import Agent
 from app.runtime.batch import Decode
 from app.runtime.codec import Codec
+from app.runtime.ports import Record
 from app.runtime.settings import Settings
 from app.runtime.topics import A_WEEK, DIRECTORY, Topic, Topics, same_names
 
@@ -63,6 +65,7 @@ class Catalogue:
         _refuse_repeated("chain", [chain.name for chain in self.chains])
         _refuse_repeated("inbox", self._inboxes())
         _refuse_repeated("command", [kind.__name__ for kind in self.commands()])
+        _check_streams(self.aggregates)
         categories = {aggregate.category for aggregate in self.aggregates}
         for chain in self.chains:
             if unknown := sorted({a.category for a in (chain.home, *chain.follows)} - categories):
@@ -150,9 +153,29 @@ class Catalogue:
 
 
 def decoder_of(aggregate: Aggregate[Any, Any, Any]) -> Decode:
-    """From a record of the category's events topic to the event's envelope."""
+    """From a record of the category's events topic to the event's envelope; it must say its place in its stream."""
     decode = Codec.of_events(aggregate).decode
-    return lambda record: decode(record.value)
+
+    def decode_event(record: Record) -> Envelope[Any]:
+        event = decode(record.value)
+        if not event.version or event.version < 1:
+            raise UndecodableMessage("an event needs its version: its place in its stream, from 1 on")
+        return event
+
+    return decode_event
+
+
+def _check_streams(aggregates: Sequence[Aggregate[Any, Any, Any]]) -> None:
+    """Streams are named after the first word of their events' names: no two aggregates may share one."""
+    owners: dict[str, str] = {}
+    for aggregate in aggregates:
+        for kind in aggregate.events:
+            owner = owners.setdefault(first_word(kind.wire_name), aggregate.name)
+            if owner != aggregate.name:
+                raise ConfigurationRefused(
+                    f"{kind.wire_name} of {aggregate.name} begins with a word that events of {owner} begin with: "
+                    "streams are named after it; give the events of each aggregate a first word of their own"
+                )
 
 
 def _refuse_repeated(what: str, names: Sequence[str]) -> None:

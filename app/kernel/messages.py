@@ -43,6 +43,11 @@ def stream_id_of(message: Message) -> str:
     return stream_id
 
 
+def first_word(wire_name: str) -> str:
+    """The first word of a wire name, which tells the aggregate: `order` of `order.created.v1`."""
+    return wire_name.partition(".")[0]
+
+
 def field_names(kind: type[Message]) -> tuple[str, ...]:
     """The names of a message's fields, in order."""
     names: tuple[str, ...] = kind.__struct_fields__

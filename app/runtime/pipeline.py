@@ -327,7 +327,7 @@ class Pipeline:
         for shard in write_round(plan, folded, self._terms, log_ends, clock.epoch_ms()):
             self._world.on_effect("written")
             self._world.on_committed(shard, folded.rows[shard])
-        self.stats.round(folded.parts.values(), (t0, t1, t2, t3, clock.monotonic()))
+        self.stats.round(folded.parts, (t0, t1, t2, t3, clock.monotonic()))
 
     async def _seek_all(self) -> None:
         for source in self._readers:

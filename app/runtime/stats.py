@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from app.runtime.folding import Folded
+from app.runtime.shard import Shard
 
 DURATION_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -53,9 +54,13 @@ class Restoring:
 
 @dataclass
 class PipelineStats:
-    """One pipeline's counts since the process started. Times are in seconds."""
+    """One pipeline's counts since the process started. Times are in seconds.
+
+    `counts` has what the agents count themselves, by (agent, name).
+    """
 
     events: Counter[tuple[str, str]] = field(default_factory=Counter)
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     durations: dict[str, Durations] = field(default_factory=dict)
     records: int = 0
     rounds: int = 0
@@ -89,7 +94,7 @@ class PipelineStats:
         self.failures += 1
         self.last_error = f"{type(error).__name__}: {error}"
 
-    def round(self, parts: Iterable[Folded], times: tuple[float, float, float, float, float]) -> None:
+    def round(self, parts: Mapping[Shard, Folded], times: tuple[float, float, float, float, float]) -> None:
         """Count a committed round; `times` are the moments before and after folding, producing, committing, writing."""
         began, folded, produced, committed, written = times
         self.rounds += 1
@@ -97,8 +102,10 @@ class PipelineStats:
         self.produce_s += produced - folded
         self.commit_s += committed - produced
         self.write_s += written - committed
-        for part in parts:
+        for shard, part in parts.items():
             self.records += part.records
+            for name, count in part.unit.counts.items():
+                self.counts[shard.agent.name, name] += count
             for (kind, status), count in part.events.items():
                 self.events[kind, status] += count
                 self.durations.setdefault(kind, Durations()).add(written - began, count)

@@ -28,11 +28,12 @@ class UnitOfWork:
     the round's transaction is committed.
     """
 
-    __slots__ = ("_ahead", "_dirty", "_rows", "_store", "emitted", "partition")
+    __slots__ = ("_ahead", "_dirty", "_rows", "_store", "counts", "emitted", "partition")
 
     def __init__(self, partition: int, store: PartitionStore) -> None:
         self.partition = partition
         self.emitted: list[Emitted] = []
+        self.counts: dict[str, int] = {}
         self._store = store
         self._ahead: dict[bytes, bytes | None] = {}
         self._rows: dict[bytes, Any] = {}
@@ -77,6 +78,10 @@ class UnitOfWork:
         """Derive a record. It keeps this partition's number where no other is given."""
         self.emitted.append(Emitted(topic, self.partition if partition is None else partition, key, value, headers))
 
+    def count(self, name: str, n: int = 1) -> None:
+        """Count something worth a metric, `eventfleet_<name>_total`: it counts only when the round is committed."""
+        self.counts[name] = self.counts.get(name, 0) + n
+
     def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
         """The changed rows, encoded, under their whole keys."""
         rows = self._rows
@@ -94,6 +99,8 @@ class UnitOfWork:
             self._rows[full] = nested._rows[full]
             self._dirty[full] = table
         self.emitted += nested.emitted
+        for name, n in nested.counts.items():
+            self.count(name, n)
 
 
 class _Beneath:

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from app.runtime.lifecycle import State
 from app.runtime.role import RoleApp
 from app.runtime.stats import DURATION_BOUNDS_S, Durations, PipelineStats
+from app.views.agent_figures import agent_figures
 from app.views.operations import Answer, Operation, serve
 
 Total = tuple[str, str, Callable[[PipelineStats], float]]
@@ -47,6 +48,7 @@ class FleetCollector(Collector):
         yield self._lag()
         yield from self._totals()
         yield from self._states()
+        yield from agent_figures(self._app)
         yield from self._warmth()
 
     def _events(self, stats: Iterable[PipelineStats]) -> Metric:
@@ -92,20 +94,12 @@ class FleetCollector(Collector):
 
     def _states(self) -> Iterator[Metric]:
         state = GaugeMetricFamily("eventfleet_pipeline_state", "1 for the pipeline's state", labels=["bucket", "state"])
-        parked = GaugeMetricFamily(
-            "eventfleet_parked_keys", "Keys whose records go to the dead letters", labels=["agent"]
-        )
-        keys: Counter[str] = Counter()
         for bucket, pipeline in sorted(dict(self._app.pipelines).items()):
             for one in State:
                 state.add_metric([str(bucket), str(one)], float(pipeline.state is one))
-            for shard in pipeline.shards:
-                keys[shard.agent.name] += len(shard.parked)
-        for agent, count in sorted(keys.items()):
-            parked.add_metric([agent], count)
         torn = CounterMetricFamily("eventfleet_torn_buckets", "Buckets that came without all of their partitions")
         torn.add_metric([], self._app.torn_buckets)
-        yield from (state, parked, torn)
+        yield from (state, torn)
 
     def _warmth(self) -> Iterator[Metric]:
         restored = GaugeMetricFamily(
