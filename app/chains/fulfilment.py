@@ -46,13 +46,17 @@ class Stage(StrEnum):
 
 
 class Fulfilment(msgspec.Struct, frozen=True):
-    """One order's. `wanted` is what was asked for by product, `reserved` what was set aside, `refused` what was not."""
+    """One order's. `wanted` is what was asked for by product, `reserved` what was set aside, `refused` what was not.
+
+    `paid` is an order that was paid for before its stock was reserved.
+    """
 
     order_id: str = ""
     stage: Stage = Stage.UNKNOWN
     wanted: dict[str, int] = msgspec.field(default_factory=dict)
     reserved: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    paid: bool = False
 
     @property
     def answered(self) -> bool:
@@ -76,6 +80,8 @@ def react(state: Fulfilment, envelope: Envelope[Any]) -> Step[Fulfilment]:
         case StockRejected(product_id=product_id):
             refused = msgspec.structs.replace(state, refused=(*state.refused, product_id))
             return _cancel(refused, f"out of stock: {product_id}")
+        case InventoryReserved() if state.paid and state.stage is Stage.RESERVING:
+            return _ship(state)
         case InventoryReserved():
             paying = msgspec.structs.replace(state, stage=Stage.PAYING)
             request = [RequestPayment(state.order_id)]
@@ -115,8 +121,14 @@ def _reserved(state: Fulfilment, product_id: str) -> Step[Fulfilment]:
 
 
 def _paid(state: Fulfilment) -> Step[Fulfilment]:
+    if state.stage is Stage.RESERVING:  # the customer was quick: it is shipped once the stock is reserved
+        return _stay(msgspec.structs.replace(state, paid=True))
     if state.stage is not Stage.PAYING:  # it is being cancelled: the cancellation will say what is owed
         return _stay(state)
+    return _ship(state)
+
+
+def _ship(state: Fulfilment) -> Step[Fulfilment]:
     shipping = msgspec.structs.replace(state, stage=Stage.SHIPPING)
     ship = ShipOrder(state.order_id, f"parcel-{state.order_id}"[:256])
     return Step(shipping, [ship], {PAYMENT: None}, waiting_for="the carrier")

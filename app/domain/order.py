@@ -246,8 +246,8 @@ def decide(order: Order, command: OrderCommand) -> Sequence[OrderEvent] | Reject
         case CreateOrder():
             return _create(order, command)
         case ConfirmReservation(order_id):
-            if order.status is not OrderStatus.CREATED:
-                return Rejected("order_not_created", "Can only reserve for created order")
+            if order.status not in (OrderStatus.CREATED, OrderStatus.PAID):  # who pays early may overtake the stock
+                return Rejected("order_not_created", "Can only reserve for created or paid order")
             return [] if order.reserved else [InventoryReserved(order_id, order.customer_id)]
         case RequestPayment(order_id):
             if order.status is not OrderStatus.CREATED or not order.reserved:

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from app.kernel.errors import RetryablePipelineError
+from app.kernel.errors import OpenRefused, RetryablePipelineError
 from app.runtime.outbox import Outbox
 from app.runtime.ports import (
     Clock,
@@ -35,6 +35,9 @@ GroupOffset = Callable[[TopicPartition], Awaitable[int | None]]
 """The consumer group's committed offset of a source partition, or `None`."""
 
 TELL_EVERY_S = 2.0
+SOURCE_END_PATIENCE_S = 10.0
+"""How long a source may seem to end before our position. Clients learn of new leaders within seconds."""
+SOURCE_END_AGAIN_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,22 @@ class Opening:
         foreign = {found for shard in logged for found in shard.foreign_fences(self._rules.transactional_id)}
         if foreign:
             await self._adopt(producer, logged, foreign)
-        for shard in shards:
-            self._take_positions(shard, ids)
-        await self._check_sources(shards, group_offset)
+        try:
+            for shard in shards:
+                self._take_positions(shard, ids)
+            await self._check_sources(shards, group_offset)
+        except OpenRefused:
+            # A process that stood still since its restore compares old rows with a new world, and proves nothing: where
+            # another owner came meanwhile this is fenced, and we begin again instead of refusing for good.
+            await self._fence(producer, logged)
+            raise
         for shard in shards:
             shard.load_parked()
             shard.restored = True
+
+    def log_topics(self, shards: Sequence[Shard]) -> list[str]:
+        """The topics of the shards' logs."""
+        return [self._replay.log_of(shard).topic for shard in shards]
 
     async def _topic_ids(self, shards: Sequence[Shard]) -> dict[str, str]:
         wanted = {self._replay.log_of(shard).topic for shard in shards}
@@ -159,10 +172,24 @@ class Opening:
 
     async def _check_sources(self, shards: Sequence[Shard], group_offset: GroupOffset) -> None:
         sources = sorted({TopicPartition(topic, shard.partition) for shard in shards for topic in shard.agent.sources})
-        async with self._cluster.reader() as reader:
-            bounds = await reader.bounds(sources)
+        bounds = await self._source_bounds(sources, shards)
         for source in sources:
             readers = [s for s in shards if s.partition == source.partition and source.topic in s.agent.sources]
             check_group(source, readers, await group_offset(source))
             for shard in readers:
                 check_position(shard, source.topic, bounds[source], accept_loss=self._rules.accept_loss)
+
+    async def _source_bounds(
+        self, sources: Sequence[TopicPartition], shards: Sequence[Shard]
+    ) -> dict[TopicPartition, LogBounds]:
+        """The sources' bounds. An end before our position is asked for again: a deposed leader tells an old one."""
+        furthest = {
+            s: max(shard.position(s.topic) for shard in shards if shard.partition == s.partition) for s in sources
+        }
+        deadline_s = self._clock.monotonic() + SOURCE_END_PATIENCE_S
+        async with self._cluster.reader() as reader:
+            while True:
+                bounds = await reader.bounds(sources)
+                if all(furthest[s] <= bounds[s].end for s in sources) or self._clock.monotonic() >= deadline_s:
+                    return bounds
+                await self._clock.sleep(SOURCE_END_AGAIN_S)

@@ -15,6 +15,7 @@ from app.kernel.errors import OpenRefused, RetryablePipelineError
 from app.runtime.batch import Batch
 from app.runtime.catching_up import CatchUp, shards_far_behind
 from app.runtime.directory import Announcement
+from app.runtime.guarding import TopicGuard
 from app.runtime.lifecycle import State, check_step
 from app.runtime.opening import GroupOffset, Opening, OpeningRules
 from app.runtime.outbox import Outbox
@@ -111,6 +112,8 @@ class Pipeline:
         self._last_round = 0.0
         self._failures = 0
         self._catching_up: CatchUp | None = None
+        self._guard = TopicGuard(world.cluster, self._replaced)
+        self._trouble: RetryablePipelineError | None = None
 
     # What others may ask
 
@@ -226,7 +229,11 @@ class Pipeline:
         world.on_effect("restored")
         await self._announce(producer)
         self._start_catching_up()
-        await self._seek_all()
+        self._trouble = None
+        self._guard.start(self.shards, opening.log_topics(self.shards))
+        # Not here: what is fetched behind a seek would come before rounds are running, be dropped, and not come again.
+        self._must_seek = True
+        self._wake.set()
         self.stats.opened(world.clock.monotonic() - started)
         log.info(
             "%s open: %d rows restored in %.2f s%s",
@@ -260,10 +267,16 @@ class Pipeline:
         self._must_seek = True
         self._wake.set()
 
+    def _replaced(self, topic: str) -> None:
+        self._trouble = RetryablePipelineError(f"{topic} was deleted and made again while it was in use")
+        self._wake.set()
+
     async def _next_round(self) -> None:
         todo = await self._gather()
         self._idle.clear()
         try:
+            if self._trouble is not None:
+                raise self._trouble
             if self._must_seek:
                 self._must_seek = False
                 await self._seek_all()
@@ -372,6 +385,7 @@ class Pipeline:
         if self._catching_up is not None:
             await self._catching_up.stop()
             self._catching_up = None
+        await self._guard.stop()
         producer, self._producer = self._producer, None
         limit = self._world.settings.close_timeout / 4
         if producer is not None:

@@ -127,6 +127,25 @@ async def test_an_order_is_reserved_billed_paid_and_shipped() -> None:
     assert check_stock(shop) == {"o1": 3}
 
 
+async def test_an_order_that_is_paid_before_its_stock_is_reserved_is_shipped() -> None:
+    shop = Shop()
+    shop.send(StockProduct("p0", 5))
+    shop.order("o1", ("p0", 2))
+    shop.send(ProcessPayment("o1", "pay", Decimal(2)))
+    await shop.town.live()
+    assert shop.statuses()["o1"] == ["created", "payment-processed", "inventory-reserved", "shipped"]
+    assert (check_stock(shop), shop.timers(), shop.instances()["o1"].finished) == ({"o1": 2}, 0, True)
+
+
+async def test_an_order_that_is_paid_early_and_cannot_be_delivered_is_refunded() -> None:
+    shop = Shop()
+    shop.order("o1", ("p0", 2))
+    shop.send(ProcessPayment("o1", "pay", Decimal(2)))
+    await shop.town.live()
+    assert shop.statuses()["o1"] == ["created", "payment-processed", "cancelled", "refund-requested"]
+    assert (check_stock(shop), shop.timers(), shop.instances()["o1"].finished) == ({}, 0, True)
+
+
 async def test_one_item_out_of_stock_releases_the_others_and_cancels() -> None:
     shop = Shop()
     shop.send(StockProduct("p0", 5))

@@ -58,7 +58,9 @@ async def open_again(
     await producer.start()
     shard = Shard(COUNTING, 0)
     rules = OpeningRules(transactional_id, buckets, TOPICS, adopt, accept_loss)
-    await Opening(town.cluster, town.stores, SimulatedClock(), rules, Restoring()).open(producer, [shard], group_offset)
+    await Opening(town.cluster, town.stores, SimulatedClock(runs=True), rules, Restoring()).open(
+        producer, [shard], group_offset
+    )
     return shard
 
 

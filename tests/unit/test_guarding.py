@@ -1,0 +1,176 @@
+"""The guard of topics, and what an opening does with evidence that may be old."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from app.kernel.errors import OpenRefused
+from app.runtime import guarding
+from app.runtime.agent import Agent
+from app.runtime.batch import Batch
+from app.runtime.lifecycle import State
+from app.runtime.opening import SOURCE_END_PATIENCE_S, Opening, OpeningRules
+from app.runtime.pipeline import Pipeline, World
+from app.runtime.ports import Record, TopicPartition
+from app.runtime.settings import Settings
+from app.runtime.shard import Shard
+from app.runtime.simulated import SimulatedClock, SimulatedCluster, SimulatedSource
+from app.runtime.stats import Restoring
+from app.runtime.table import Table
+from app.runtime.topics import Topic, Topics
+from app.runtime.unit import UnitOfWork
+from tables.memory import MemoryStores
+
+IN = TopicPartition("in", 0)
+COUNTS: Table[int] = Table("counts", int)
+TURNS_MAX = 2_000
+
+
+def count(unit: UnitOfWork, record: Record, _: bytes) -> None:
+    key = record.key or b""
+    unit.put(COUNTS, key, (unit.get(COUNTS, key) or 0) + 1)
+
+
+COUNTING = Agent("counting", ("in",), lambda record: record.value or b"", count, (COUNTS,))
+
+
+class Town:
+    """One agent, one partition, and a clock that runs."""
+
+    def __init__(self) -> None:
+        self.clock = SimulatedClock(runs=True)
+        self.cluster = SimulatedCluster(self.clock)
+        self.cluster.create_topics([Topic("in"), *Topics().of_agent("counting", logged=True)])
+        self.stores = MemoryStores()
+        self.told: dict[TopicPartition, int] = {}
+        self.source = SimulatedSource(self.cluster, [IN])
+        self.shard = Shard(COUNTING, 0)
+        settings = Settings(partitions=1, buckets=1, settle_ms=0, rounds_per_s_max=1e9)
+        self.pipeline = Pipeline(
+            0,
+            [self.shard],
+            World(self.cluster, self.stores, self.source, self.group_offset, self.clock, settings, Topics()),
+        )
+
+    async def group_offset(self, partition: TopicPartition) -> int | None:
+        return self.told.get(partition)
+
+    async def until(self, state: State) -> None:
+        for _ in range(TURNS_MAX):
+            if self.pipeline.state is state:
+                return
+            await asyncio.sleep(0)
+        raise AssertionError(f"{self.pipeline!r} does not become {state}")
+
+    async def end(self, running: asyncio.Task[None]) -> None:
+        self.pipeline.close()
+        await running
+
+
+async def test_what_is_fetched_right_behind_the_first_seek_is_folded() -> None:
+    """It came while the pipeline was not yet running, was dropped, and nobody asked for it again."""
+    town = Town()
+    town.cluster.append(IN, (b"k", b"v"))
+    submitted: list[asyncio.Task[None]] = []
+
+    def fetch(effect: str) -> None:
+        if effect == "seek":
+            asyncio.get_running_loop().call_soon(lambda: submitted.extend(map(submit, town.source.fetch_all())))
+
+    def submit(batch: Batch) -> asyncio.Task[None]:
+        return asyncio.create_task(town.pipeline.submit(batch))
+
+    town.cluster.on_effect = fetch
+    running = asyncio.create_task(town.pipeline.run())
+    for _ in range(TURNS_MAX):
+        if town.shard.position("in") == 1:
+            break
+        await asyncio.sleep(0)
+    assert town.shard.position("in") == 1
+    assert len(submitted) == 1
+    await town.end(running)
+
+
+@pytest.mark.parametrize("topic", ["in", "counting.changelog"])
+async def test_a_topic_that_is_made_again_while_it_is_in_use_is_refused(
+    topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guarding, "LOOK_EVERY_S", 0.0)
+    town = Town()
+    town.cluster.append(IN, (b"k", b"v"))
+    running = asyncio.create_task(town.pipeline.run())
+    await town.until(State.RUNNING)
+    for _ in range(TURNS_MAX):
+        await asyncio.gather(*map(town.pipeline.submit, town.source.fetch_all()))
+        if town.shard.position("in") == 1:
+            break
+    town.cluster.delete_topic(topic)
+    town.cluster.create_topics([topic])
+    await town.until(State.REFUSED)
+    assert "deleted and made again" in (town.pipeline.refusal or "")
+    await town.end(running)
+
+
+async def _opened(town: Town, told: int) -> Opening:
+    rules = OpeningRules("id", 1, Topics())
+    opening = Opening(town.cluster, town.stores, town.clock, rules, Restoring())
+    town.told[IN] = told
+    return opening
+
+
+async def test_a_zombie_does_not_refuse_for_what_its_successor_has_told_the_group() -> None:
+    """It restored, stood still, and then compared its old positions with the group's new ones."""
+    town = Town()
+    zombie, owner = town.cluster.producer("id"), town.cluster.producer("id")
+    await zombie.start()
+    opening = await _opened(town, told=7)
+
+    async def group_offset(partition: TopicPartition) -> int | None:
+        await owner.start()
+        return 7
+
+    with pytest.raises(Exception, match="Fenced") as caught:
+        await opening.open(zombie, [town.shard], group_offset)
+    assert not isinstance(caught.value, OpenRefused)
+
+
+async def test_an_owner_refuses_what_is_behind_the_group() -> None:
+    town = Town()
+    owner = town.cluster.producer("id")
+    await owner.start()
+    opening = await _opened(town, told=7)
+    with pytest.raises(OpenRefused, match="behind the group"):
+        await opening.open(owner, [town.shard], town.group_offset)
+
+
+async def _stand_at(town: Town, position: int) -> None:
+    """Let the changelog say that the source was folded up to `position`."""
+    ids = town.cluster.ids_of(["in"])
+    town.shard.source_ids = ids
+    meta = town.shard.meta({"in": position}, 1, "id")
+    town.cluster.append(TopicPartition("counting.changelog", 0), (b"\x00meta", meta))
+
+
+async def test_the_old_end_of_a_deposed_leader_is_asked_for_again() -> None:
+    town = Town()
+    town.cluster.append(IN, (b"k", b"v"))
+    town.cluster.depose_leader(IN, requests=3)
+    town.cluster.append(IN, (b"k", b"v"))
+    await _stand_at(town, 2)
+    owner = town.cluster.producer("id")
+    await owner.start()
+    await (await _opened(town, told=0)).open(owner, [town.shard], town.group_offset)
+    assert town.shard.position("in") == 2
+
+
+async def test_a_source_that_goes_on_ending_before_the_position_is_refused() -> None:
+    town = Town()
+    town.cluster.append(IN, (b"k", b"v"))
+    await _stand_at(town, 2)
+    owner, began_s = town.cluster.producer("id"), town.clock.monotonic()
+    await owner.start()
+    with pytest.raises(OpenRefused, match="has lost records"):
+        await (await _opened(town, told=0)).open(owner, [town.shard], town.group_offset)
+    assert town.clock.monotonic() - began_s >= SOURCE_END_PATIENCE_S
