@@ -27,7 +27,16 @@ from app.runtime.codec import Codec
 from app.runtime.ports import Record
 from app.runtime.topics import Topics
 from app.runtime.unit import UnitOfWork
-from tables.chains import TIMERS, Instance, instances_of, timer_key, timer_of
+from tables.chains import (
+    STANDINGS,
+    TIMERS,
+    WAITING,
+    Instance,
+    instances_of,
+    keep_standing,
+    timer_key,
+    timer_of,
+)
 
 S = TypeVar("S")
 
@@ -72,7 +81,7 @@ def chaining(
         sources=sources,
         decode=decode,
         fold=chainer.fold,
-        tables=(chainer.instances, TIMERS, *chainer.in_order.tables),
+        tables=(chainer.instances, TIMERS, WAITING, STANDINGS, *chainer.in_order.tables),
         ahead=chainer.instances,
         emits=chainer.sending.topics,
         ticking=Ticking(ticks, TIMERS),
@@ -148,19 +157,17 @@ class _Chainer(Generic[S]):
         cause = msgspec.structs.replace(cause, correlation_id=instance.correlation_id)
         for number, command in enumerate(step.send):
             self.sending.send(unit, command, cause, number)
-        since = cause.time if step.waiting_for != instance.waiting_for else instance.since
-        unit.put(
-            self.instances,
-            id_.encode(),
-            msgspec.structs.replace(
-                instance,
-                state=step.state,
-                since=since,
-                waiting_for=step.waiting_for,
-                finished=step.finished,
-                timers=timers,
-            ),
+        standing = msgspec.structs.replace(
+            instance,
+            state=step.state,
+            since=cause.time if step.waiting_for != instance.waiting_for else instance.since,
+            waiting_for=step.waiting_for,
+            finished=step.finished,
+            timers=timers,
+            counted=True,
         )
+        keep_standing(unit, id_, instance, standing)
+        unit.put(self.instances, id_.encode(), standing)
 
 
 def command_topics(aggregates: tuple[Aggregate[Any, Any, Any], ...], topics: Topics) -> CommandTopics:

@@ -14,6 +14,8 @@ from app.kernel import Aggregate, Command, Event, Rejected
 OrderId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Word = Annotated[str, msgspec.Meta(max_length=256)]
 """What people and programs put into commands is bounded before anything else happens to it."""
+PAY_WITHIN_S = 900
+PayWithin = Annotated[int, msgspec.Meta(ge=1, le=90 * 86_400)]
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -38,6 +40,8 @@ class CreateOrder(Command, frozen=True):
     items: tuple[Item, ...]
     fulfil: bool = False
     """Whether the fleet reserves, bills and ships the order; otherwise its sender does, by commands."""
+    pay_within_s: PayWithin = PAY_WITHIN_S
+    """Seconds from the request for payment until an order that the fleet fulfils is called off unpaid."""
 
 
 class ConfirmReservation(Command, frozen=True):
@@ -119,6 +123,7 @@ class OrderCreated(Event, frozen=True):
     items: tuple[Item, ...]
     total: Decimal
     fulfil: bool = False
+    pay_within_s: int = PAY_WITHIN_S
 
 
 class InventoryReserved(Event, frozen=True):
@@ -324,6 +329,7 @@ def _create(order: Order, command: CreateOrder) -> Sequence[OrderEvent] | Reject
             command.items,
             total_of(command.items),
             command.fulfil,
+            command.pay_within_s,
         )
     ]
 

@@ -109,6 +109,9 @@ class Settings(BaseSettings):
     outcome_retention: float = Field(default=7 * 86_400.0, ge=60.0)
     """How long a command's id and outcome are remembered."""
 
+    chain_stuck_after: float = Field(default=3_600.0, gt=0)
+    """A chain's instance that has waited for the same for longer counts as stuck."""
+
     @field_validator("brokers")
     @classmethod
     def _brokers_are_host_and_port(cls, brokers: str) -> str:

@@ -1,4 +1,4 @@
-"""Chains over HTTP: `GET /chains/{name}/{id}` says where an instance stands, what it waits for, and since when."""
+"""Chains over HTTP: where an instance stands, what it waits for, since when; and all that wait, the longest first."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from app.views.operations import QUERY_PROBLEMS, Answer, Operation, serve
 from app.views.places import Places, position_of, store_of
 from app.views.problems import Problem, answer
 from app.views.served import ServedChain
+from app.views.waiting import WaitingViews
 from tables.chains import instances_of
 
 S = TypeVar("S")
@@ -30,7 +31,7 @@ class InstanceAnswer(msgspec.Struct, Generic[S]):
 
 
 class ChainViews:
-    """One chain's route. Used in the web thread."""
+    """One chain's routes. Used in the web thread."""
 
     def __init__(self, places: Places, served: ServedChain) -> None:
         self._places = places
@@ -38,9 +39,10 @@ class ChainViews:
         self._state = served.chain.state_type
         self._agent = served.chaining
         self._table = instances_of(served.chain)
+        self._waiting = WaitingViews(places, served)
 
     def add_to(self, web_app: web.Application) -> None:
-        """Add the route."""
+        """Add the routes."""
         instance: Any = InstanceAnswer
         says = Answer("The instance.", instance[self._state], ["Eventfleet-Position"])
         told = Operation(
@@ -51,6 +53,7 @@ class ChainViews:
             problems=(404, *QUERY_PROBLEMS),
         )
         serve(web_app, told, self.instance)
+        self._waiting.add_to(web_app)
 
     async def instance(self, request: web.Request) -> web.Response:
         """One instance; 404 where the chain has never cared for it."""

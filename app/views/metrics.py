@@ -129,9 +129,10 @@ def _buckets(durations: Durations) -> list[tuple[str, float]]:
 class MetricsViews:
     """`/metrics`. The registry is the worker's own: nothing registers itself globally."""
 
-    def __init__(self, app: RoleApp) -> None:
+    def __init__(self, app: RoleApp, *further: Collector) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(FleetCollector(app))
+        for own in (FleetCollector(app), *further):
+            self._registry.register(own)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._registry)
 

@@ -48,6 +48,20 @@ class ListPage(Parameters):
     limit: int = Field(default=100, ge=1, le=LIMIT_MAX)
 
 
+class WaitingPage(Parameters):
+    """A page of a chain's instances that wait, those that have waited longest first; with `stuck`, for too long.
+
+    `partitions` is for workers that ask each other.
+    """
+
+    stuck: bool = False
+    after: str | None = Field(default=None, max_length=1_024, pattern=r"^[0-9]{1,19}~")
+    limit: int = Field(default=100, ge=1, le=LIMIT_MAX)
+    partitions: str | None = Field(
+        default=None, pattern=r"^[0-9]{1,4}(,[0-9]{1,4})*$", max_length=4_096, json_schema_extra=FOR_WORKERS
+    )
+
+
 class HistoryPage(Parameters):
     """A stream's events with versions above `after`."""
 

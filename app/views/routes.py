@@ -21,6 +21,7 @@ from app.views.problems import problems
 from app.views.read_models import ReadModelViews
 from app.views.served import ServedAggregate, ServedChain, ServedReadModel
 from app.views.staleness import stale_queries
+from app.views.waiting import ChainCollector
 
 BODY_BYTES_MAX = 512 << 10
 
@@ -43,7 +44,7 @@ def add_routes(
     app.commit_listeners.append(commits.committed)
     OpenApiViews().add_to(web_app)
     HealthViews(app).add_to(web_app)
-    MetricsViews(app).add_to(web_app)
+    MetricsViews(app, ChainCollector(app, chains)).add_to(web_app)
     CommandViews(places, commits, tuple(aggregates)).add_to(web_app)
     for aggregate in aggregates:
         HistoryViews(places, aggregate).add_to(web_app)

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest_asyncio
 
 from app.domain.inventory import INVENTORY, StockProduct
@@ -54,6 +55,11 @@ class Shop:
         except TimeoutError:
             raise AssertionError(f"{path} stays at {seen}, not {wanted}") from None
 
+    async def figures(self, worker: str) -> list[str]:
+        """The lines of a worker's /metrics."""
+        async with self._session.get(f"{self._fleet.worker(worker, worker).url}/metrics") as got:
+            return (await got.text()).splitlines()
+
 
 @pytest_asyncio.fixture
 async def shop(fleet: TestedFleet) -> AsyncIterator[Shop]:
@@ -88,3 +94,16 @@ async def test_orders_are_shipped_or_cancelled_with_everything_released(shop: Sh
     await shop.until("/orders/late", status="cancelled", cancel_reason="not paid in time")
     await shop.send(order("after", ("p2", 2)))
     await shop.until("/chains/fulfilment/after", waiting_for="the customer's payment")
+
+    await shop.send(msgspec.structs.replace(order("stuck", ("p1", 1)), pay_within_s=86_400), ago=timedelta(hours=2))
+    await shop.until("/chains/fulfilment/stuck", waiting_for="the customer's payment")
+    stuck = await shop.until("/chains/fulfilment?stuck=true", next=None)
+    assert [(one["id"], one["waiting_for"]) for one in stuck["items"]] == [("stuck", "the customer's payment")]
+    waiting = await shop.until("/chains/fulfilment?limit=1")
+    assert [one["id"] for one in waiting["items"]] == ["stuck"]
+    rest = await shop.until(f"/chains/fulfilment?after={waiting['next']}")
+    assert [one["id"] for one in rest["items"]] == ["after"]
+    figures = await shop.figures("chains")
+    assert 'eventfleet_chains_stuck{chain="fulfilment"} 1.0' in figures
+    assert 'eventfleet_chain_instances{chain="fulfilment",waiting_for="the customer\'s payment"} 2.0' in figures
+    assert 'eventfleet_chain_instances{chain="fulfilment",waiting_for="finished"} 3.0' in figures

@@ -8,24 +8,27 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.catalogue import CATALOGUE
-from app.chains.fulfilment import FULFILMENT, PAYMENT_DUE
+from app.chains.fulfilment import FULFILMENT, STOCK_DUE
 from app.domain.inventory import INVENTORY, ReserveStock, StockProduct
-from app.domain.order import ORDER, CancelOrder, CreateOrder, Item, ProcessPayment
+from app.domain.order import ORDER, PAY_WITHIN_S, CancelOrder, CreateOrder, Item, ProcessPayment
 from app.kernel import Command, Envelope, stream_id_of
 from app.runtime.codec import Codec
 from app.runtime.ports import TopicPartition
-from tables.chains import TIMERS, Instance, instances_of
+from app.runtime.table import Table
+from tables.chains import STANDINGS, TIMERS, WAITING, Instance, instances_of
 from tests.property.lives import PARTITIONS, SETTINGS, TOPICS, Town
+
+R = TypeVar("R")
 
 CODECS = {aggregate.category: Codec(aggregate.commands) for aggregate in (ORDER, INVENTORY)}
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -33,6 +36,7 @@ TICKS = TOPICS.ticks(FULFILMENT.name)
 PRODUCTS = ("p0", "p1", "p2")
 INSTANCES = instances_of(FULFILMENT)
 LIVES_MAX = 60
+PAY_DUE = timedelta(seconds=PAY_WITHIN_S)
 
 
 @dataclass
@@ -75,18 +79,25 @@ class Shop:
 
     def instances(self) -> dict[str, Instance[Any]]:
         """The chain's instances."""
-        found: dict[str, Instance[Any]] = {}
-        for number in range(PARTITIONS):
-            store = self.town.stores("chaining-fulfilment", number)
-            found |= {k[len(INSTANCES.prefix) :].decode(): INSTANCES.decode(v) for k, v in store.scan(INSTANCES.prefix)}
-        self.town.stores.crash()
-        return found
+        return {key.decode(): row for key, row in self.rows(INSTANCES).items()}
 
     def timers(self) -> int:
         """How many timers are set."""
-        found = 0
+        return len(self.rows(TIMERS))
+
+    def standings(self) -> dict[str, int]:
+        """How many instances wait for what, over all partitions."""
+        found: Counter[str] = Counter()
         for number in range(PARTITIONS):
-            found += len(self.town.stores("chaining-fulfilment", number).scan(TIMERS.prefix))
+            found.update({key.decode(): count for key, count in self.rows(STANDINGS, [number]).items()})
+        return dict(found)
+
+    def rows(self, table: Table[R], partitions: Iterable[int] = range(PARTITIONS)) -> dict[bytes, R]:
+        """All rows of one of the chain's tables."""
+        found: dict[bytes, R] = {}
+        for number in partitions:
+            store = self.town.stores("chaining-fulfilment", number)
+            found |= {key[len(table.prefix) :]: table.decode(raw) for key, raw in store.scan(table.prefix)}
         self.town.stores.crash()
         return found
 
@@ -175,11 +186,11 @@ async def test_a_payment_that_does_not_come_in_time_cancels_once() -> None:
     shop.send(StockProduct("p0", 5))
     shop.order("o1", ("p0", 1))
     await shop.town.live()
-    shop.tick(BEGIN + PAYMENT_DUE - timedelta(seconds=1))
+    shop.tick(BEGIN + PAY_DUE - timedelta(seconds=1))
     await shop.town.live(disk_lost=True)
     assert "cancelled" not in shop.statuses()["o1"]
     for _ in range(3):
-        shop.tick(BEGIN + PAYMENT_DUE)
+        shop.tick(BEGIN + PAY_DUE)
     await shop.town.live()
     assert shop.statuses()["o1"][3:] == ["cancelled"]
     assert (check_stock(shop), shop.timers()) == ({}, 0)
@@ -195,6 +206,58 @@ async def test_an_order_cancelled_after_payment_is_refunded() -> None:
     await shop.town.live()
     assert shop.statuses()["o1"][3:] == ["payment-processed", "cancelled", "refund-requested"]
     assert check_stock(shop) == {}
+
+
+async def test_an_order_that_must_be_paid_sooner_is_called_off_sooner() -> None:
+    shop = Shop()
+    shop.send(StockProduct("p0", 5))
+    shop.send(CreateOrder("o1", "c", "Ann", "a@e.org", (Item("p0", 1, Decimal(1)),), fulfil=True, pay_within_s=3))
+    await shop.town.live()
+    shop.tick(BEGIN + timedelta(seconds=2))
+    await shop.town.live()
+    assert "cancelled" not in shop.statuses()["o1"]
+    shop.tick(BEGIN + timedelta(seconds=3))
+    await shop.town.live()
+    assert shop.statuses()["o1"][3:] == ["cancelled"]
+
+
+async def test_an_order_whose_stock_does_not_answer_is_called_off_and_late_answers_are_released() -> None:
+    shop = Shop()
+    everybody = shop.town.agents
+    shop.town.agents = [agent for agent in everybody if agent.name != "deciding-inventory"]
+    shop.send(StockProduct("p0", 5))
+    shop.order("o1", ("p0", 1), ("p1", 1))
+    await shop.town.live()
+    assert set(shop.instances()["o1"].timers) == {"guard"}
+    shop.tick(BEGIN + STOCK_DUE)
+    await shop.town.live()
+    assert shop.statuses()["o1"] == ["created", "cancelled"]
+    assert not shop.instances()["o1"].finished
+    shop.tick(BEGIN + STOCK_DUE * 3)
+    await shop.town.live()
+    assert shop.instances()["o1"].finished
+    shop.town.agents = everybody
+    await shop.town.live()
+    assert {event["type"].split(".")[1] for event in shop.events("inventory")} >= {"reserved", "released"}
+    assert (check_stock(shop), shop.timers()) == ({}, 0)
+    assert shop.instances()["o1"].finished
+
+
+async def test_standings_count_what_instances_wait_for() -> None:
+    shop = Shop()
+    shop.send(StockProduct("p0", 5))
+    for number, quantity in enumerate((1, 1, 9)):
+        shop.order(f"o{number}", ("p0", quantity))
+    await shop.town.live()
+    assert shop.standings() == {"the customer's payment": 2, "finished": 1}
+    shop.send(ProcessPayment("o0", "pay", Decimal(1)))
+    await shop.town.live(disk_lost=True)
+    assert shop.standings() == {"the customer's payment": 1, "finished": 2}
+    assert list(shop.rows(WAITING).values()) == ["the customer's payment"]
+    shop.tick(BEGIN + PAY_DUE)
+    await shop.town.live()
+    assert shop.standings() == {"finished": 3}
+    assert shop.rows(WAITING) == {}
 
 
 async def test_orders_that_their_senders_fulfil_are_left_alone() -> None:
@@ -263,7 +326,7 @@ async def _trade(wishes: Sequence[Wish], deaths: list[tuple[int, bool, int]]) ->
             shop.send(CancelOrder(f"o{number}", "late"))
     await live()
     for _ in range(2):
-        shop.tick(BEGIN + PAYMENT_DUE * 2)
+        shop.tick(BEGIN + PAY_DUE * 2)
         await live()
     _check_ended_well(shop)
 
