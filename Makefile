@@ -50,6 +50,9 @@ bench: $(STAMP) ## measure:  make bench ARGS="--peers us,floor --workloads W1 --
 failover: $(STAMP) ## measure how long partitions stop when workers are killed, leave, join or restart
 	@$(BIN)/python -m bench.failover $(ARGS)
 
+recovery: $(STAMP) ## measure how fast a worker that has lost its disk restores its rows
+	@$(BIN)/python -m bench.recovery $(ARGS)
+
 LOCK := $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 lock: $(STAMP) ## resolve the dependencies anew into requirements.lock and, for the image, requirements-runtime.lock

@@ -21,8 +21,11 @@ def indexing_name(category: str) -> str:
 def indexing(category: str, topics: Topics, decode: Decode) -> Agent:
     """The agent that indexes one category's events topic, which is the event store itself."""
 
+    def key_of(event: Envelope[Any]) -> bytes:
+        return history_key(event.stream_id, event.version or 0)
+
     def fold(unit: UnitOfWork, record: Record, event: Envelope[Any]) -> None:
-        key = history_key(event.stream_id, event.version or 0)
+        key = key_of(event)
         if record.value is not None and unit.get(HISTORY, key) is None:
             unit.put(HISTORY, key, record.value)
 
@@ -32,6 +35,8 @@ def indexing(category: str, topics: Topics, decode: Decode) -> Agent:
         decode=decode,
         fold=fold,
         tables=(HISTORY,),
+        ahead=HISTORY,
+        ahead_key=key_of,
         logged=False,
         help=f"{category}.events → index by aggregate and version",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 from typing import Any
 
@@ -12,6 +11,7 @@ from agents.indexing import indexing_name
 from agents.projecting import projecting_name
 from app.catalogue import CATALOGUE, Catalogue
 from app.runtime.clock import SystemClock
+from app.runtime.garbage import calm_the_garbage_collector
 from app.runtime.kafka.cluster import KafkaCluster
 from app.runtime.role import RoleApp, check_agents
 from app.runtime.settings import Settings, load_settings
@@ -19,9 +19,6 @@ from app.views.routes import WEB_OPTIONS, add_routes
 from app.views.served import ServedAggregate, ServedChain, ServedReadModel
 from tables.budget import RocksDBBudget
 from tables.store import RocksDBStores
-
-GC_YOUNG_OBJECTS = 100_000
-"""Folding makes many short-lived objects and hardly any cycles: Python's default of 700 costs a quarter of the CPU."""
 
 
 def make_app(settings: Settings, catalogue: Catalogue = CATALOGUE) -> RoleApp:
@@ -68,12 +65,6 @@ def _served_read_models(catalogue: Catalogue) -> list[ServedReadModel]:
     return [ServedReadModel(p, projecting_name(p), by_category[p.category]) for p in catalogue.projections]
 
 
-def _calm_the_garbage_collector() -> None:
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_YOUNG_OBJECTS, 50, 1_000)
-
-
 logging.getLogger("aiokafka").setLevel(logging.WARNING)
 app = make_app(load_settings())
-_calm_the_garbage_collector()
+calm_the_garbage_collector()

@@ -27,7 +27,8 @@ class HistoryBroken(FleetError):
 
 def history_key(stream_id: str, version: int) -> bytes:
     """A stream's events lie side by side, in the order of their versions."""
-    return stream_key(stream_id) + version.to_bytes(_VERSION_BYTES, "big")
+    raw = stream_id.encode()  # written out: it is made for every event
+    return len(raw).to_bytes(2, "big") + raw + version.to_bytes(_VERSION_BYTES, "big")
 
 
 def stream_key(stream_id: str) -> bytes:

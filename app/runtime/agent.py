@@ -34,7 +34,8 @@ class Agent:
 
     `decode` is one for all sources, or by topic.
 
-    `ahead` is the table whose row of the record's key is fetched for a whole batch at once before the fold.
+    `ahead` is the table whose row is fetched for a whole batch at once before the fold: the row of the record's key, or
+    of what `ahead_key` makes of the message.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Agent:
     fold: Fold
     tables: tuple[Table[Any], ...]
     ahead: Table[Any] | None = None
+    ahead_key: Callable[[Any], bytes] | None = None
     logged: bool = True
     emits: tuple[str, ...] = field(default=())
     ticking: Ticking | None = None

@@ -66,10 +66,15 @@ def _new_records(shard: Shard, piece: Piece) -> tuple[Sequence[Record], list[Any
 
 
 def _unit(shard: Shard, work: Sequence[tuple[Sequence[Record], list[Any]]]) -> UnitOfWork:
-    unit = UnitOfWork(shard.partition, shard.opened())
-    if shard.agent.ahead is not None:
-        prefix = shard.agent.ahead.prefix
+    unit, agent = UnitOfWork(shard.partition, shard.opened()), shard.agent
+    if agent.ahead is None:
+        return unit
+    prefix, key_of = agent.ahead.prefix, agent.ahead_key
+    if key_of is None:
         unit.fetch_ahead(prefix + record.key for records, _ in work for record in records if record.key)
+    else:
+        decoded = (m for _, messages in work for m in messages if m.__class__ is not UndecodableMessage)
+        unit.fetch_ahead(prefix + key_of(message) for message in decoded)
     return unit
 
 
