@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+SECONDS ?= 300
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
@@ -33,6 +34,9 @@ test: $(STAMP) ## every test of the everyday suite, against a real Kafka that it
 
 golden: $(STAMP) ## write the golden files of new messages and versions, to look at and commit
 	@$(BIN)/python -m tests.golden
+
+fuzz: $(STAMP) ## fuzz every HTTP route of a real worker with a new seed:  make fuzz SECONDS=600 SEED=7
+	@FUZZ_SECONDS=$(SECONDS) FUZZ_SEED=$(or $(SEED),$(shell date +%s)) $(BIN)/python -m pytest -q -s --timeout 0 tests/integration/test_http_fuzz.py
 
 check: $(STAMP) ## format, lint, types and import contracts
 	@$(BIN)/ruff format --check .

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
@@ -23,7 +23,7 @@ from app.kernel import Aggregate, Chain, Command, Envelope, Step
 from app.kernel.errors import ConfigurationRefused, UndecodableMessage
 from app.runtime.agent import Agent, Ticking
 from app.runtime.batch import Decode
-from app.runtime.codec import Codec
+from app.runtime.codec import NOT_JSON, Codec
 from app.runtime.ports import Record
 from app.runtime.topics import Topics
 from app.runtime.unit import UnitOfWork
@@ -46,7 +46,7 @@ TIMERS_PER_TICK = 500
 class Tick(msgspec.Struct, frozen=True):
     """The time has come at least so far."""
 
-    time: datetime
+    time: Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 def chaining_name(chain: Chain[Any]) -> str:
@@ -93,7 +93,7 @@ def decode_tick(record: Record) -> Tick:
     """The tick in a record."""
     try:
         return msgspec.json.decode(record.value or b"", type=Tick)
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         raise UndecodableMessage(str(error)) from error
 
 

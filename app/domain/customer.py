@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated, ClassVar, TypeAlias, assert_never
+from typing import ClassVar, TypeAlias, assert_never
 
 import msgspec
 
-from app.domain.order import Word
 from app.kernel import Aggregate, Command, Event, Rejected, Upcaster
+from app.kernel.words import Id, Word
 
-CustomerId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+CustomerId = Id
 
 
 class Channel(StrEnum):
@@ -60,7 +60,7 @@ class CustomerRegistered(Event, frozen=True):
     """Somebody became a customer. Its first version did not say on which way."""
 
     wire_name: ClassVar[str] = "customer.registered.v2"
-    customer_id: CustomerId
+    customer_id: str
     name: str
     email: str
     channel: Channel
@@ -70,7 +70,7 @@ class UserVerified(Event, frozen=True):
     """The e-mail address is the customer's."""
 
     wire_name: ClassVar[str] = "customer.verified.v1"
-    customer_id: CustomerId
+    customer_id: str
     name: str
     email: str
 
@@ -79,7 +79,7 @@ class CustomerPromoted(Event, frozen=True):
     """The customer is a very important one."""
 
     wire_name: ClassVar[str] = "customer.promoted.v1"
-    customer_id: CustomerId
+    customer_id: str
     name: str
     email: str
     reason: str

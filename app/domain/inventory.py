@@ -7,10 +7,11 @@ from typing import Annotated, ClassVar, TypeAlias, assert_never
 
 import msgspec
 
-from app.domain.order import OrderId, Word
+from app.domain.order import OrderId
 from app.kernel import Aggregate, Command, Event, Rejected
+from app.kernel.words import Id, Word
 
-ProductId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+ProductId = Id
 Quantity = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 
 # Commands
@@ -51,7 +52,7 @@ class ProductStocked(Event, frozen=True):
     """Pieces were put on the shelf."""
 
     wire_name: ClassVar[str] = "inventory.stocked.v1"
-    product_id: ProductId
+    product_id: str
     quantity: int
     available: int
 
@@ -60,8 +61,8 @@ class StockReserved(Event, frozen=True):
     """Pieces are set aside for an order. `available` is what is left."""
 
     wire_name: ClassVar[str] = "inventory.reserved.v1"
-    product_id: ProductId
-    order_id: OrderId
+    product_id: str
+    order_id: str
     quantity: int
     available: int
 
@@ -70,8 +71,8 @@ class StockRejected(Event, frozen=True):
     """There were not enough pieces for an order: a fact that the order's fulfilment must learn of."""
 
     wire_name: ClassVar[str] = "inventory.rejected.v1"
-    product_id: ProductId
-    order_id: OrderId
+    product_id: str
+    order_id: str
     quantity: int
     available: int
 
@@ -80,8 +81,8 @@ class StockReleased(Event, frozen=True):
     """An order's pieces are back on the shelf."""
 
     wire_name: ClassVar[str] = "inventory.released.v1"
-    product_id: ProductId
-    order_id: OrderId
+    product_id: str
+    order_id: str
     quantity: int
     available: int
     reason: str

@@ -10,20 +10,24 @@ from typing import Annotated, ClassVar, TypeAlias, assert_never
 import msgspec
 
 from app.kernel import Aggregate, Command, Event, Rejected
+from app.kernel.words import ID_CHARS_MAX, Id, Word, is_id, told
 
-OrderId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
-Word = Annotated[str, msgspec.Meta(max_length=256)]
-"""What people and programs put into commands is bounded before anything else happens to it."""
+OrderId = Id
 PAY_WITHIN_S = 900
 PayWithin = Annotated[int, msgspec.Meta(ge=1, le=90 * 86_400)]
+
+ITEMS_PER_ORDER_MAX = 200
+QUANTITY_MAX = 1_000_000
+PRICE_DIGITS, PRICE_DECIMALS = 10, 4
+"""With these the total of any order is exact: 21 digits at most, of the 28 that a `Decimal` computes with."""
 
 
 class Item(msgspec.Struct, frozen=True):
     """One line of an order. `price` is per piece."""
 
-    product_id: Word
-    quantity: int
-    price: Decimal
+    product_id: Annotated[str, told(minLength=1, maxLength=ID_CHARS_MAX)]
+    quantity: Annotated[int, told(minimum=1, maximum=QUANTITY_MAX)]
+    price: Annotated[Decimal, told(pattern=rf"^[0-9]{{1,{PRICE_DIGITS}}}(\.[0-9]{{1,{PRICE_DECIMALS}}})?$", minimum=0)]
 
 
 # Commands
@@ -34,10 +38,10 @@ class CreateOrder(Command, frozen=True):
 
     wire_name: ClassVar[str] = "order.create.v1"
     order_id: OrderId
-    customer_id: Word
+    customer_id: Id
     customer_name: Word
     customer_email: Word
-    items: tuple[Item, ...]
+    items: Annotated[tuple[Item, ...], told(minItems=1, maxItems=ITEMS_PER_ORDER_MAX)]
     fulfil: bool = False
     """Whether the fleet reserves, bills and ships the order; otherwise its sender does, by commands."""
     pay_within_s: PayWithin = PAY_WITHIN_S
@@ -130,16 +134,16 @@ class InventoryReserved(Event, frozen=True):
     """Every item is set aside for the order."""
 
     wire_name: ClassVar[str] = "order.inventory-reserved.v1"
-    order_id: OrderId
-    customer_id: Word
+    order_id: str
+    customer_id: str
 
 
 class PaymentRequested(Event, frozen=True):
     """The customer is asked to pay the total."""
 
     wire_name: ClassVar[str] = "order.payment-requested.v1"
-    order_id: OrderId
-    customer_id: Word
+    order_id: str
+    customer_id: str
     amount: Decimal
 
 
@@ -196,8 +200,8 @@ class RefundRequested(Event, frozen=True):
     """The customer is owed the amount."""
 
     wire_name: ClassVar[str] = "order.refund-requested.v1"
-    order_id: OrderId
-    customer_id: Word
+    order_id: str
+    customer_id: str
     amount: Decimal
 
 
@@ -238,9 +242,6 @@ class Order(msgspec.Struct, frozen=True):
     payment_requested: bool = False
     owed: Decimal = Decimal(0)
     """What a cancelled order's customer has paid and is not yet paid back."""
-
-
-ITEMS_PER_ORDER_MAX = 200
 
 
 def decide(order: Order, command: OrderCommand) -> Sequence[OrderEvent] | Rejected:
@@ -318,8 +319,12 @@ def _create(order: Order, command: CreateOrder) -> Sequence[OrderEvent] | Reject
         return Rejected("order_empty", "Order needs at least one item")
     if len(command.items) > ITEMS_PER_ORDER_MAX:
         return Rejected("order_too_long", f"Order may have at most {ITEMS_PER_ORDER_MAX} items")
-    if any(item.quantity < 1 or not item.price.is_finite() or item.price < 0 for item in command.items):
-        return Rejected("order_item_invalid", "Every item needs a quantity of at least 1 and a price of at least 0")
+    if not all(map(_is_sellable, command.items)):
+        return Rejected(
+            "order_item_invalid",
+            f"Every item needs a product, a quantity of 1 to {QUANTITY_MAX} and a price of 0 or more, with at most "
+            f"{PRICE_DIGITS} digits before the point and {PRICE_DECIMALS} after it",
+        )
     return [
         OrderCreated(
             command.order_id,
@@ -334,16 +339,25 @@ def _create(order: Order, command: CreateOrder) -> Sequence[OrderEvent] | Reject
     ]
 
 
+def _is_sellable(item: Item) -> bool:
+    return is_id(item.product_id) and 1 <= item.quantity <= QUANTITY_MAX and _is_price(item.price)
+
+
+def _is_price(price: Decimal) -> bool:
+    """Digits with a point, as people write a price: no exponent, no infinity, no sign."""
+    exponent = price.as_tuple().exponent
+    plain = isinstance(exponent, int) and -PRICE_DECIMALS <= exponent <= 0
+    return plain and not price.is_signed() and price.adjusted() < PRICE_DIGITS
+
+
 def _pay(order: Order, command: ProcessPayment) -> Sequence[OrderEvent] | Rejected:
     if order.status is not OrderStatus.CREATED:
         return Rejected("order_not_created", "Can only pay for created order")
-    if command.amount != order.total:
+    if not command.amount.is_finite() or command.amount != order.total:
         return Rejected("payment_amount_mismatch", "Payment amount must match order total")
     if command.declined is not None:
-        return [
-            PaymentFailed(command.order_id, order.customer_id, command.payment_id, command.amount, command.declined)
-        ]
-    return [PaymentProcessed(command.order_id, order.customer_id, command.payment_id, command.amount)]
+        return [PaymentFailed(command.order_id, order.customer_id, command.payment_id, order.total, command.declined)]
+    return [PaymentProcessed(command.order_id, order.customer_id, command.payment_id, order.total)]
 
 
 ORDER = Aggregate(name="order", initial=Order(), decide=decide, evolve=evolve)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from app.kernel.errors import UndecodableMessage
 from app.runtime.ports import Record, TopicPartition
+
+log = logging.getLogger(__name__)
 
 Decode = Callable[[Record], Any]
 """From a record to its message; raises `UndecodableMessage`."""
@@ -41,7 +44,7 @@ def decode_all(records: Sequence[Record], decode: Decode) -> list[Any]:
     """Decode each record; those that cannot be are replaced by the error."""
     try:
         return [decode(record) for record in records]
-    except UndecodableMessage:
+    except Exception:  # noqa: BLE001 - looked at below, record by record
         return [_decode_or_error(record, decode) for record in records]
 
 
@@ -50,3 +53,7 @@ def _decode_or_error(record: Record, decode: Decode) -> Any:
         return decode(record)
     except UndecodableMessage as error:
         return error
+    except Exception as error:
+        # A decoder's bug must not hold up the partition for ever: the record is kept whole, and can be redriven.
+        log.exception("a decoder stumbles over offset %s", record.offset)
+        return UndecodableMessage(f"the decoder failed: {error!r}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -21,6 +21,15 @@ from app.kernel.upcasting import Data, Upcast, upcasts
 COMMAND_ID_CHARS_MAX = 128
 ID_CHARS_MAX = 256
 """Ids of derived messages are made of the id of their cause and a number."""
+NUMBER_MAX = (1 << 53) - 1
+"""The largest whole number that every JSON reader can tell from its neighbours."""
+YEARS = range(1970, 9999)
+"""Times that can be reckoned with: a time-out may be added to them."""
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises over bytes that are not the wished value: malformed, of another shape, too deep, no UTF-8."""
+
+Version = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
+Cause = Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX)]
 
 
 class CloudEvent(msgspec.Struct, omit_defaults=True):
@@ -32,9 +41,9 @@ class CloudEvent(msgspec.Struct, omit_defaults=True):
     subject: str
     time: datetime
     data: msgspec.Raw
-    version: int | None = None
-    correlationid: str | None = None
-    causationid: str | None = None
+    version: Version | None = None
+    correlationid: Cause | None = None
+    causationid: Cause | None = None
     dataschema: str | None = None
     specversion: str = msgspec.field(default="")
 
@@ -109,15 +118,15 @@ class Codec:
             if decode_data is None:
                 raise UndecodableMessage(f"the type {wire.type[:64]!r} is not in the catalogue")
             message = decode_data(wire.data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except NOT_JSON as error:
             raise UndecodableMessage(str(error)) from error
-        if not wire.id or len(wire.id) > self._id_chars_max:
-            raise UndecodableMessage(f"the id must have 1 to {self._id_chars_max} characters")
+        if not wire.id or len(wire.id) > self._id_chars_max or not wire.id.isprintable():
+            raise UndecodableMessage(f"the id must have 1 to {self._id_chars_max} characters, all of them printable")
         if wire.subject != stream_id_of(message):
             raise UndecodableMessage(f"the subject {wire.subject[:64]!r} is not the id in the data")
-        if wire.time.tzinfo is None:
-            raise UndecodableMessage("the time has no offset from UTC")
-        return Envelope(wire.id, wire.subject, wire.time, message, wire.version, wire.correlationid, wire.causationid)
+        return Envelope(
+            wire.id, wire.subject, _in_utc(wire.time), message, wire.version, wire.correlationid, wire.causationid
+        )
 
     def encode_outcome(self, outcome: Outcome, source: str) -> bytes:
         """The record's value for a command's outcome."""
@@ -140,6 +149,14 @@ class Codec:
     def decode_outcome(self, value: bytes) -> Outcome:
         """The outcome in a record's value."""
         return self._decode_outcome(self._decode_cloud_event(value).data)
+
+
+def _in_utc(time: datetime) -> datetime:
+    if time.tzinfo is None:
+        raise UndecodableMessage("the time has no offset from UTC")
+    if time.year not in YEARS:
+        raise UndecodableMessage(f"the time {time.isoformat()} is not one of the years {YEARS[0]} to {YEARS[-1]}")
+    return time if time.tzinfo is UTC else time.astimezone(UTC)
 
 
 def _upcasting(upcast: Upcast) -> Callable[[msgspec.Raw], Message]:

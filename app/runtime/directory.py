@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated
 
 import msgspec
 from aiokafka.errors import KafkaError
 
 from app.kernel.errors import FleetError
+from app.runtime.codec import NOT_JSON
 from app.runtime.ports import Cluster, TopicPartition
 from app.runtime.settings import Settings
 from app.runtime.topics import Topics
@@ -33,7 +35,7 @@ class Entry(msgspec.Struct, frozen=True):
     worker: str
     role: str
     bucket: int
-    buckets: int
+    buckets: Annotated[int, msgspec.Meta(ge=1)]
     agents: tuple[str, ...]
     opened_ms: int = 0
     standby: bool = False
@@ -123,5 +125,5 @@ class Directory:
             return
         try:
             self._entries[key] = msgspec.json.decode(value, type=Entry)
-        except msgspec.DecodeError as error:
+        except NOT_JSON as error:
             log.warning("the directory holds an entry that is none: %r: %s", key, error)

@@ -1,6 +1,6 @@
 """JSON Schema (2020-12) of what is on the wire, made of the types themselves.
 
-It is msgspec's, and what that leaves out: the form of decimals and of times.
+It is msgspec's, and what that leaves out: the form of decimals, times and words.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
+from app.kernel import words
+
 Schema = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -20,6 +22,8 @@ DECIMAL: Schema = {"type": "string", "format": "decimal", "pattern": r"^-?[0-9]+
 DECIMAL_ASKED: Schema = {"type": ["string", "number"], "format": "decimal", "pattern": r"^-?[0-9]+(\.[0-9]+)?$"}
 """A decimal as it is taken from clients: numbers are read digit by digit, they do not go through a float either."""
 TIME: Schema = {"type": "string", "format": "date-time"}
+NO_CONTROLS_TOLD = r"^[^\x00-\x1f\x7f-\x9f]*$"
+"""The pattern of words as more readers of patterns bear it."""
 
 COMPONENT = "#/components/schemas/{name}"
 LOCAL = "#/$defs/{name}"
@@ -37,7 +41,7 @@ def schemas_of(
     structs = {_component_name(info.cls): info for info in _structs(inspect.multi_type_info(kinds))}
     components = {name: _with_times(schema, structs.get(name)) for name, schema in components.items()}
     decimal = DECIMAL_ASKED if asked else DECIMAL
-    return [_with_decimals(s, decimal) for s in found], {n: _with_decimals(c, decimal) for n, c in components.items()}
+    return [_in_words(s, decimal) for s in found], {n: _in_words(c, decimal) for n, c in components.items()}
 
 
 def schema_of(kind: Any) -> Schema:
@@ -46,14 +50,16 @@ def schema_of(kind: Any) -> Schema:
     return {**found, "$defs": components} if components else found
 
 
-def _with_decimals(schema: Any, decimal: Schema) -> Any:
+def _in_words(schema: Any, decimal: Schema) -> Any:
     match schema:
         case {"type": "string", "format": "decimal"}:
-            return {**schema, **decimal, **{key: schema[key] for key in ("pattern",) if key in schema}}
+            return {**schema, **decimal, "pattern": schema.get("pattern", decimal["pattern"])}
+        case {"pattern": words.NO_CONTROLS}:
+            return {**schema, "pattern": NO_CONTROLS_TOLD}
         case dict():
-            return {name: _with_decimals(value, decimal) for name, value in schema.items()}
+            return {name: _in_words(value, decimal) for name, value in schema.items()}
         case list():
-            return [_with_decimals(value, decimal) for value in schema]
+            return [_in_words(value, decimal) for value in schema]
         case _:
             return schema
 

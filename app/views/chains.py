@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from app.views.operations import QUERY_PROBLEMS, Answer, Operation, serve
+from app.views.parameters import id_in
 from app.views.places import Places, position_of, store_of
 from app.views.problems import Problem, answer
 from app.views.served import ServedChain
@@ -57,7 +58,7 @@ class ChainViews:
 
     async def instance(self, request: web.Request) -> web.Response:
         """One instance; 404 where the chain has never cared for it."""
-        id_ = request.match_info["id"]
+        id_ = id_in(request)
         partition = self._places.partition(id_)
         shard = self._places.here(self._agent, partition)
         if shard is None:

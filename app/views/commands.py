@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from typing import Any
 from urllib.parse import quote
@@ -13,19 +14,21 @@ from aiohttp import web
 from app.kernel import Command, Envelope, Outcome, stream_id_of
 from app.kernel.envelope import VERSION_CONFLICT
 from app.kernel.errors import BrokerUnavailable
-from app.runtime.codec import COMMAND_ID_CHARS_MAX, Codec, utc_now
+from app.runtime.codec import COMMAND_ID_CHARS_MAX, NOT_JSON, Codec, utc_now
 from app.runtime.kafka.sender import RecordSender
 from app.runtime.ports import TopicPartition
 from app.runtime.shard import Shard
+from app.views.bodies import check_json
 from app.views.commits import Commits
 from app.views.operations import QUERY_PROBLEMS, Answer, Operation, serve
-from app.views.parameters import CommandLine, CommandLookup, parse
+from app.views.parameters import CommandLine, CommandLookup, id_in, parse
 from app.views.places import Places, store_of
 from app.views.problems import Problem, answer, not_ready
 from app.views.served import ServedAggregate
 from tables.outcomes import OUTCOMES
 
 SOURCE = "/eventfleet/http"
+COMMAND_ID = re.compile(rf"[!-~]{{1,{COMMAND_ID_CHARS_MAX}}}")
 SEND_TIMEOUT_S_MIN = 1.0
 
 
@@ -77,9 +80,13 @@ class CommandViews:
     async def post(self, request: web.Request) -> web.Response:
         """Send a command and answer with what became of it."""
         served, command = await self._command(request)
-        command_id = request.headers.get("Idempotency-Key") or str(uuid.uuid4())
-        if len(command_id) > COMMAND_ID_CHARS_MAX:
-            raise Problem(422, "invalid_command_id", f"Idempotency-Key may have {COMMAND_ID_CHARS_MAX} characters")
+        command_id = request.headers.get("Idempotency-Key", str(uuid.uuid4()))
+        if COMMAND_ID.fullmatch(command_id) is None:
+            raise Problem(
+                422,
+                "invalid_command_id",
+                f"Idempotency-Key has 1 to {COMMAND_ID_CHARS_MAX} characters, ! to ~ in ASCII",
+            )
         expected = parse(request, CommandLine).expected_version
         stream_id = stream_id_of(command)
         partition = self._places.partition(stream_id)
@@ -97,8 +104,10 @@ class CommandViews:
             raise Problem(404, "unknown_command", f"There is no command {name}; there are {', '.join(self._by_name)}")
         served, kind = self._by_name[name]
         try:
-            return served, msgspec.json.decode(await request.read(), type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raw = await request.read()
+            check_json(raw)
+            return served, msgspec.json.decode(raw, type=kind)
+        except NOT_JSON as error:
             raise Problem(422, "invalid_command", str(error)) from error
 
     async def _outcome(self, served: ServedAggregate, shard: Shard, envelope: Envelope[Any]) -> Outcome | None:
@@ -132,7 +141,7 @@ class CommandViews:
     async def get(self, request: web.Request) -> web.Response:
         """A command's outcome: 404 while there is none."""
         lookup = parse(request, CommandLookup)
-        command_id = request.match_info["id"]
+        command_id = id_in(request)
         unreachable = 0
         for served in self._aggregates:
             for partition in self._wanted(lookup):

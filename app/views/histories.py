@@ -11,7 +11,7 @@ from aiohttp import web
 
 from app.runtime.codec import Codec
 from app.views.operations import QUERY_PROBLEMS, Answer, Operation, serve
-from app.views.parameters import HistoryPage, parse
+from app.views.parameters import HistoryPage, id_in, parse
 from app.views.places import Places, position_of, store_of
 from app.views.problems import Problem, answer
 from app.views.served import ServedAggregate
@@ -62,7 +62,7 @@ class HistoryViews:
     async def history(self, request: web.Request) -> web.Response:
         """The stream's events as CloudEvents, in order; `next` is what to give as `after` for the next page."""
         page = parse(request, HistoryPage)
-        stream_id = request.match_info["id"]
+        stream_id = id_in(request)
         partition = self._places.partition(stream_id)
         shard = self._places.here(self._served.indexing, partition)
         if shard is None:

@@ -10,7 +10,7 @@ from aiohttp import web
 from app.kernel import Listing
 from app.runtime.shard import Shard
 from app.views.operations import QUERY_PROBLEMS, Answer, Operation, serve
-from app.views.parameters import ListPage, parse
+from app.views.parameters import ListPage, id_in, parse
 from app.views.places import Places, position_of, store_of
 from app.views.problems import Problem, answer
 from app.views.served import ServedReadModel
@@ -57,7 +57,7 @@ class ListingViews:
     async def page(self, request: web.Request) -> web.Response:
         """A page of a list; 404 where the key has no rows at all."""
         page = parse(request, ListPage)
-        key = request.match_info["id"]
+        key = id_in(request)
         partition = self._places.partition(key)
         shard = self._places.here(self._agent, partition)
         if shard is None:

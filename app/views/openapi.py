@@ -11,18 +11,23 @@ import msgspec
 from aiohttp import web
 
 from app.runtime.codec import COMMAND_ID_CHARS_MAX
-from app.runtime.schemas import DIALECT, Schema, schemas_of
+from app.runtime.schemas import DIALECT, NO_CONTROLS_TOLD, Schema, schemas_of
 from app.views.operations import JSON, SERVED, Answer, Operation, Served, serve
 from app.views.parameters import ID_CHARS_MAX, INTERNAL
 from app.views.problems import PROBLEM_JSON, answer
 
 PROBLEMS = {
-    400: ("BadRequest", "The request is no HTTP that can be read."),
     404: ("NotFound", "There is no such thing, or not yet."),
     409: ("Conflict", "A business rule, in `reason`, or another version than the expected one, refuses the command."),
     413: ("TooLarge", "The body is too large."),
     422: ("Invalid", "The parameters or the body are not as described: `detail` says where."),
     503: ("NotReady", "What is asked for is moving between workers; nothing was done. Try again after a moment."),
+}
+UNREADABLE = {
+    "Unreadable": {
+        "description": "It is no HTTP that can be read, or its first line or a header is longer than 8,190 bytes.",
+        "content": {"text/plain": {"schema": {"type": "string"}}},
+    }
 }
 TEXT: Schema = {"type": "string"}
 REQUEST_HEADERS: Mapping[str, tuple[str, Schema]] = {
@@ -85,7 +90,7 @@ def openapi(served: Served) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": dict(sorted((asked_components | told_components).items())),
-            "responses": {name: _problem(status, about) for status, (name, about) in PROBLEMS.items()},
+            "responses": {name: _problem(status, about) for status, (name, about) in PROBLEMS.items()} | UNREADABLE,
             "headers": {name: {"description": told, "schema": s} for name, (told, s) in ANSWER_HEADERS.items()},
         },
     }
@@ -114,6 +119,7 @@ def _operation(one: Operation, asked: list[tuple[Any, Schema]], told: list[tuple
         "tags": [one.tag],
         "parameters": [*_in_path(one.path), *_in_query(one), *_in_headers(one.headers)],
         "responses": {str(status): _answer(says, told) for status, says in one.answers.items()}
+        | {"400": {"$ref": "#/components/responses/Unreadable"}}
         | {str(status): {"$ref": f"#/components/responses/{PROBLEMS[status][0]}"} for status in sorted(one.problems)},
     }
     if one.body is not None:
@@ -146,7 +152,7 @@ def _problem(status: int, about: str) -> dict[str, Any]:
 
 
 def _in_path(path: str) -> list[dict[str, Any]]:
-    schema = {**TEXT, "minLength": 1, "maxLength": ID_CHARS_MAX, "pattern": "^[^\\u0000-\\u001f\\u007f]+$"}
+    schema = {**TEXT, "minLength": 1, "maxLength": ID_CHARS_MAX, "pattern": NO_CONTROLS_TOLD}
     return [{"name": name, "in": "path", "required": True, "schema": schema} for name in PARAMETER.findall(path)]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeVar
 
 from aiohttp import web
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from app.kernel import words
 from app.views.problems import Problem
 
 P = TypeVar("P", bound=BaseModel)
@@ -16,6 +18,7 @@ ID_CHARS_MAX = 256
 """No key has more characters; that of an aggregate has 128 at most."""
 VERSION_MAX = (1 << 53) - 1
 """The largest whole number that every JSON reader can tell from its neighbours."""
+NO_CONTROLS = re.compile(words.NO_CONTROLS)
 INTERNAL = "x-internal"
 """Marks what workers ask each other: it is no part of the described API."""
 FOR_WORKERS: dict[str, Any] = {INTERNAL: True}
@@ -99,8 +102,18 @@ class CommandLookup(Parameters):
     here: bool = Field(default=False, json_schema_extra=FOR_WORKERS)
 
 
+def id_in(request: web.Request) -> str:
+    """The id in the request's path, or 422 where nothing can have such an id."""
+    id_ = request.match_info["id"]
+    if len(id_) > ID_CHARS_MAX or NO_CONTROLS.match(id_) is None:
+        raise Problem(422, "invalid_id", f"An id has {ID_CHARS_MAX} characters at most, and no control characters")
+    return id_
+
+
 def parse(request: web.Request, kind: type[P]) -> P:
     """The request's query as `kind`, or 422 that names each wrong parameter."""
+    if repeated := sorted({name for name in request.query if len(request.query.getall(name)) > 1}):
+        raise Problem(422, "invalid_parameters", f"{', '.join(repeated)[:128]}: given more than once")
     try:
         return kind.model_validate(dict(request.query))
     except ValidationError as error:

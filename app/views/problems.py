@@ -69,7 +69,10 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        return Problem(error.status, error.reason.lower().replace(" ", "_"), error.text or error.reason).response()
+        told = Problem(error.status, error.reason.lower().replace(" ", "_"), error.text or error.reason).response()
+        if "Allow" in error.headers:
+            told.headers["Allow"] = error.headers["Allow"]
+        return told
     except Exception:
         log.exception("%s %s", request.method, request.path)
         return Problem(500, "internal_error", "The worker's log has the cause").response()

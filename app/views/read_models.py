@@ -13,7 +13,7 @@ from app.runtime.shard import Shard
 from app.views.commits import Commits
 from app.views.gathering import Gathering
 from app.views.operations import QUERY_PROBLEMS, Answer, Operation, serve
-from app.views.parameters import Page, Row, parse
+from app.views.parameters import Page, Row, id_in, parse
 from app.views.past_rows import PastRows
 from app.views.places import Places, position_of, store_of
 from app.views.problems import Problem, answer, not_ready
@@ -82,7 +82,7 @@ class ReadModelViews:
         """One row, with its version as the ETag and the worker's position in the sources."""
         wanted = parse(request, Row)
         self._refuse_what_there_is_not(wanted)
-        row_id = request.match_info["id"]
+        row_id = id_in(request)
         if wanted.version is not None or wanted.as_of is not None:
             return await self._past.row(request, row_id, wanted)
         if self._keyed is Keyed.BY_PARTIAL:

@@ -71,7 +71,8 @@ def _fields(prefix: str, info: inspect.Type) -> Iterator[tuple[str, Shape]]:
 
 def _shape(path: str, info: inspect.Type, *, required: bool = True) -> Iterator[tuple[str, Shape]]:
     info = info.type if isinstance(info, inspect.Metadata) else info
-    options = info.types if isinstance(info, inspect.UnionType) else (info,)
+    union = info.types if isinstance(info, inspect.UnionType) else (info,)
+    options = [option.type if isinstance(option, inspect.Metadata) else option for option in union]
     types = tuple(sorted(word for option in options for word in _words(option)))
     bounds = {n: bound for o in options for n in BOUNDS if (bound := getattr(o, n, None)) is not None}
     yield path, Shape(types, required, bounds)

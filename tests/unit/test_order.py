@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import pytest
+
 from app.domain.order import (
     ITEMS_PER_ORDER_MAX,
     ORDER,
+    QUANTITY_MAX,
     CancelOrder,
     ConfirmDelivery,
     ConfirmReservation,
@@ -26,6 +29,7 @@ from app.domain.order import (
     ShipmentDelivered,
     ShipOrder,
 )
+from app.kernel import Rejected
 from tests.unit.given import given
 
 ITEMS = (Item("p1", 2, Decimal("10.10")), Item("p2", 1, Decimal("0.05")))
@@ -55,10 +59,60 @@ def test_an_order_has_a_longest_length() -> None:
     given(ORDER).when(CreateOrder("o1", "c1", "Ada", "a@b", items)).then_rejected("order_too_long")
 
 
-def test_an_item_is_counted_and_priced_sensibly() -> None:
-    for quantity, price in ((0, "1"), (-1, "1"), (1, "-0.01"), (1, "NaN"), (1, "Infinity")):
-        items = (Item("p1", quantity, Decimal(price)),)
-        given(ORDER).when(CreateOrder("o1", "c1", "Ada", "a@b", items)).then_rejected("order_item_invalid")
+@pytest.mark.parametrize("quantity", [0, -1, QUANTITY_MAX + 1, 10**30])
+def test_an_item_is_counted_sensibly(quantity: int) -> None:
+    items = (Item("p1", quantity, Decimal(1)),)
+    given(ORDER).when(CreateOrder("o1", "c1", "Ada", "a@b", items)).then_rejected("order_item_invalid")
+
+
+@pytest.mark.parametrize(
+    "price",
+    [
+        "-0.01",
+        "-0",
+        "NaN",
+        "sNaN",
+        "Infinity",
+        "-Infinity",
+        "1E400",
+        "1E999999",
+        "1E1",
+        "0E-999999",
+        "0.00001",
+        "10000000000",
+    ],
+)
+def test_an_item_is_priced_sensibly(price: str) -> None:
+    items = (Item("p1", 1, Decimal(price)),)
+    given(ORDER).when(CreateOrder("o1", "c1", "Ada", "a@b", items)).then_rejected("order_item_invalid")
+
+
+@pytest.mark.parametrize("product_id", ["", "x" * 129, "a\nb", "a\x00"])
+def test_an_item_is_a_product_that_there_may_be(product_id: str) -> None:
+    items = (Item(product_id, 1, Decimal(1)),)
+    given(ORDER).when(CreateOrder("o1", "c1", "Ada", "a@b", items)).then_rejected("order_item_invalid")
+
+
+def test_the_largest_total_is_exact() -> None:
+    items = tuple(Item(f"p{n}", QUANTITY_MAX, Decimal("9999999999.9999")) for n in range(ITEMS_PER_ORDER_MAX))
+    created = given(ORDER).when(CreateOrder("o1", "c1", "Ada", "a@b", items)).decision
+    assert not isinstance(created, Rejected)
+    assert isinstance(created[0], OrderCreated)
+    assert created[0].total == 99999999999999 * QUANTITY_MAX * ITEMS_PER_ORDER_MAX // 10**4
+
+
+@pytest.mark.parametrize("amount", ["NaN", "sNaN", "Infinity", "-20.25", "20.250000001"])
+def test_a_payment_is_an_amount(amount: str) -> None:
+    given(ORDER, CREATED).when(ProcessPayment("o1", "pay1", Decimal(amount))).then_rejected("payment_amount_mismatch")
+
+
+def test_what_is_booked_is_the_total_however_it_was_written() -> None:
+    written = Decimal(f"{TOTAL}{'0' * 1000}")
+    given(ORDER, CREATED).when(ProcessPayment("o1", "pay1", written)).then(PAID)
+    booked = given(ORDER, CREATED).when(ProcessPayment("o1", "pay1", written)).decision
+    assert not isinstance(booked, Rejected)
+    assert isinstance(booked[0], PaymentProcessed)
+    assert str(booked[0].amount) == str(TOTAL)
 
 
 def test_a_created_order_is_paid_in_full() -> None:
