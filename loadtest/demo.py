@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,20 +17,15 @@ from app.kernel.errors import FleetError
 from app.local.errors import LocalFleetError
 from app.local.fleet import LocalFleet, Plan
 from app.local.workers import LocalWorker
-from app.runtime.settings import Settings, load_settings
-from app.runtime.topics import Topics
+from app.runtime.settings import load_settings
 from loadtest.children import end_children
-from loadtest.customers import population
-from loadtest.drive import Driven, drive, run_name
 from loadtest.interrupts import Interrupts
-from loadtest.recount import recount
-from loadtest.report import Report, json_file
-from loadtest.schedule import ORDERS_MAX, Due, schedule
-from loadtest.terminal import Ticker
+from loadtest.report import json_file
+from loadtest.runs import Stage, Wish, run
+from loadtest.schedule import ORDERS_MAX
 
 DIRECTORY = Path(".fleet")
 INTERRUPTED = 130
-WARM_UP_RATE = 30.0
 
 
 @click.command()
@@ -48,6 +43,13 @@ WARM_UP_RATE = 30.0
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 16), help="Workers of the role all.")
 @click.option("--split", is_flag=True, help="One worker per role, instead of workers that do everything.")
 @click.option("--seed", default=1, show_default=True)
+@click.option(
+    "--failures",
+    is_flag=True,
+    help="Orders that the fleet fulfils, with declined payments, short stock, time-outs, cancellations; and commands "
+    "that are doubled and shuffled.",
+)
+@click.option("--audit", is_flag=True, help="Let the auditor read all topics afterwards, as `fleet audit` does.")
 @click.option("--port", default=29092, show_default=True, help="Kafka's port; the one after it is taken as well.")
 @click.option("--web-port", default=6066, show_default=True, help="The first worker's port; others follow.")
 @click.option("--keep", is_flag=True, help="Leave the fleet running afterwards: `fleet status`, `fleet down`.")
@@ -62,6 +64,8 @@ def main(
     workers: int,
     split: bool,
     seed: int,
+    failures: bool,
+    audit: bool,
     port: int,
     web_port: int,
     keep: bool,
@@ -74,18 +78,12 @@ def main(
     console, interrupts = Console(), Interrupts()
     interrupts.catch()
     plan = Plan(split, workers, port, web_port, os.environ.get("FLEET_BROKERS"))
+    wish = Wish(orders, rate, warm_up, seed, failures, audit)
     try:
-        settings, run = load_settings(), run_name()
+        settings = load_settings()
         with _fleet(plan, console, interrupts, keep=keep) as fleet:
-            report = _run(
-                fleet,
-                settings.model_copy(update={"brokers": fleet.brokers}),
-                schedule(list(population(f"w{run}", warm_up, 0)), WARM_UP_RATE),
-                schedule(list(population(run, orders, seed)), rate),
-                run=run,
-                console=console,
-                interrupts=interrupts,
-            )
+            settings = settings.model_copy(update={"brokers": fleet.brokers})
+            report = run(Stage(fleet, settings, console, interrupts), wish)
             interrupts.check()
     except (FleetError, OSError, SubprocessError, KeyboardInterrupt) as error:
         if interrupts.came:  # whatever it broke
@@ -138,55 +136,6 @@ def _stop(fleet: LocalFleet, console: Console) -> None:
         list(at_once.map(LocalWorker.stop, fleet.workers))
     fleet.down()
     end_children()
-
-
-def _run(
-    fleet: LocalFleet,
-    settings: Settings,
-    warm_up: Sequence[Due],
-    due: Sequence[Due],
-    *,
-    run: str,
-    console: Console,
-    interrupts: Interrupts,
-) -> Report:
-    urls = [worker.url for worker in fleet.workers]
-    orders = len({one.step.order_id for one in due})
-    before_that = ", after a warm-up" if warm_up else ""
-    console.print(
-        f"Driving {orders:,} orders, {len(due):,} commands in {due[-1].at_s:.0f} s{before_that} …", highlight=False
-    )
-    with Ticker(console, "warming up …"):
-        warm = interrupts.run(drive(warm_up, settings, urls)) if warm_up else Driven()
-    before = _cpu_seconds(fleet)
-    with Ticker(console) as ticker:
-        driven = interrupts.run(drive(due, settings, urls, "kafka", ticker))
-    driven.mismatches += warm.mismatches
-    after = _cpu_seconds(fleet)
-    cpu = {role: (after[role] - before[role]) / driven.seconds * 100 for role in after}
-    console.print("Recounting the event log and comparing it with the view …")
-    topics = Topics(settings.topic_prefix)
-    found = interrupts.run(
-        recount(
-            fleet.brokers,
-            topics.events("orders"),
-            settings.partitions,
-            urls,
-            outcomes=topics.outcomes("orders"),
-            run=run,
-        )
-    )
-    return Report(orders, driven, found, cpu)
-
-
-def _cpu_seconds(fleet: LocalFleet) -> dict[str, float]:
-    """CPU time so far, by role; Kafka's where it is ours."""
-    seconds: dict[str, float] = {}
-    for worker in fleet.workers:
-        seconds[worker.role] = seconds.get(worker.role, 0.0) + worker.cpu_seconds()
-    if fleet.kafka is not None:
-        seconds["kafka"] = fleet.kafka.cpu_seconds()
-    return seconds
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ class _Step:
 _OF_CREATED = ("total", "customer_id", "customer_name", "customer_email", "items")
 STEPS = {
     "order.created.v1": _Step(("new",), "created", "created_at", tuple((name, name) for name in _OF_CREATED)),
-    "order.inventory-reserved.v1": _Step(("created",), None, "reserved_at"),
+    "order.inventory-reserved.v1": _Step(("created", "paid"), None, "reserved_at"),
     "order.payment-requested.v1": _Step(("created",), None, "payment_requested_at"),
     "order.payment-failed.v1": _Step(("created",)),
     "order.payment-processed.v1": _Step(("created",), "paid", "paid_at"),

@@ -11,7 +11,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from app.audit.auditor import Audit
+from app.cli.audit import show
 from loadtest.drive import Driven
+from loadtest.endings import Endings
 from loadtest.recount import Recount
 
 EXAMPLES = 10
@@ -32,6 +35,8 @@ class Report:
     driven: Driven
     recount: Recount | None = None
     cpu: dict[str, float] = field(default_factory=dict)
+    endings: Endings | None = None
+    audit: Audit | None = None
 
     @property
     def events(self) -> int:
@@ -41,17 +46,19 @@ class Report:
     @property
     def mismatches(self) -> int:
         """Everything that is not as it must be."""
-        return len(self.driven.mismatches) + (self.recount.mismatch_count if self.recount else 0)
+        ended_wrong = len(self.endings.mismatches()) if self.endings else 0
+        return len(self.driven.mismatches) + (self.recount.mismatch_count if self.recount else 0) + ended_wrong
 
     @property
     def ok(self) -> bool:
         """Whether nothing is missing, doubled or wrong."""
-        return self.mismatches == 0 and self.driven.outcomes > 0
+        audited = self.audit is None or self.audit.ok
+        return self.mismatches == 0 and self.driven.outcomes > 0 and audited
 
     @property
     def events_per_s(self) -> float:
-        """Events of this run by its seconds: every accepted command is one event."""
-        return self._accepted / self.driven.seconds if self.driven.seconds else 0.0
+        """Events of this run by its seconds."""
+        return self.events / self.driven.seconds if self.driven.seconds else 0.0
 
     @property
     def _accepted(self) -> int:
@@ -78,8 +85,21 @@ class Report:
             "cpu": {role: round(percent, 1) for role, percent in self.cpu.items()},
             "sent_late_max_ms": round(self.driven.late_max_s * 1000, 1),
             "mismatches": self.mismatches,
-            "examples": [*self.driven.mismatches, *recount.examples][:EXAMPLES],
+            "examples": [*self.driven.mismatches, *recount.examples, *self._wrong_ends()][:EXAMPLES],
+            **self._further(),
         }
+
+    def _wrong_ends(self) -> list[str]:
+        return self.endings.mismatches() if self.endings else []
+
+    def _further(self) -> dict[str, Any]:
+        further: dict[str, Any] = {}
+        if self.endings is not None:
+            further["endings"] = self.endings.by_habit()
+            further["alerts"] = self.endings.alerts_by_filter()
+        if self.audit is not None:
+            further["audit"] = self.audit.as_json()
+        return further
 
     def write(self, path: Path | None) -> None:
         """Write the figures into a file, where one is wanted."""
@@ -96,9 +116,12 @@ class Report:
         console.print(table)
         for example in self.as_json()["examples"]:
             console.print(f"  mismatch: {example}", markup=False)
+        if self.audit is not None:
+            show(self.audit, console)
         if self.recount is None:
             return
-        verdict = "the read model equals the recount of the event log" if self.ok else "MISMATCHES: see above"
+        wrong = "MISMATCHES: see above" if self.mismatches or self.audit is None else "the AUDIT has found violations"
+        verdict = "the read model equals the recount of the event log" if self.ok else wrong
         console.print(f"{'OK' if self.ok else 'FAILED'}: {verdict}", style="bold green" if self.ok else "bold red")
 
     def _lines(self) -> list[tuple[str, str]]:
@@ -113,6 +136,10 @@ class Report:
             ("command → visible in the view", _latency(driven.view_latencies.summary())),
             ("sent late, at most", f"{driven.late_max_s * 1000:.0f} ms"),
         ]
+        if self.endings is not None:
+            for habit, ends in self.endings.by_habit().items():
+                lines.append((f"who {habit}", _counts(ends)))
+            lines.append(("alerts", _counts(self.endings.alerts_by_filter())))
         if recount is not None:
             lines.insert(4, ("events", f"{self.events:,}: {_counts(_short(recount.events))}"))
             lines.insert(5, ("orders by status", f"{recount.orders:,}: {_counts(recount.statuses)}"))

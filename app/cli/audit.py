@@ -15,6 +15,8 @@ from app.audit.reading import NotAudited
 from app.audit.running import PATIENCE_S, audit_on, audit_once
 
 KEPT, BROKEN, NOT_AUDITED = 0, 1, 2
+WIDE = 110
+"""Columns of a terminal on which the meaning of each invariant finds its place."""
 
 
 def run(brokers: str, prefix: str, *, as_json: bool, patience_s: float = PATIENCE_S) -> int:
@@ -54,13 +56,15 @@ def follow(brokers: str, prefix: str, *, as_json: bool, every_s: float, patience
 
 def show(audit: Audit, console: Console) -> None:
     """The table of invariants, examples of what is wrong, and the verdict."""
-    table = Table("invariant", "checked", "violations", "what it means", title="The audit", title_justify="left")
-    for name in ("checked", "violations"):
-        column = next(column for column in table.columns if column.header == name)
-        column.justify = "right"
+    table = Table("invariant", title="The audit", title_justify="left")
+    table.add_column("checked", justify="right")
+    table.add_column("violations", justify="right")
+    wide = console.width >= WIDE
+    if wide:
+        table.add_column("what it means")
     for verdict in audit.verdicts:
-        style = "red" if verdict.violations else ""
-        table.add_row(verdict.name, f"{verdict.checked:,}", f"{verdict.violations:,}", verdict.meaning, style=style)
+        cells = [verdict.name, f"{verdict.checked:,}", f"{verdict.violations:,}", verdict.meaning]
+        table.add_row(*cells[: 4 if wide else 3], style="red" if verdict.violations else "")
     console.print(table)
     for verdict in audit.verdicts:
         for example in verdict.examples:

@@ -146,3 +146,17 @@ def test_kill_9_of_the_demo_takes_its_fleet_along(demo: Demo) -> None:
     one.kill()
     one.communicate(timeout=60)
     assert wait_until(lambda: demo.left() == [], ENDED_TIMEOUT_S), demo.left()
+
+
+def test_with_failures_every_order_ends_as_it_must_and_the_auditor_finds_nothing(demo: Demo) -> None:
+    figures = demo.run("--failures", "--audit", "--split", *COLD)
+    assert (figures["ok"], figures["mismatches"], figures["repeats"] > 0) == (True, 0, True)
+    ends = figures["endings"]
+    assert sum(count for by_end in ends.values() for count in by_end.values()) == ORDERS
+    assert ends["never pays"] == {"cancelled": sum(ends["never pays"].values())}
+    assert figures["alerts"]["high-value"] > 0
+    audit = figures["audit"]
+    assert (audit["ok"], audit["violations"]) == (True, 0)
+    checked = {one["name"]: one["checked"] for one in audit["invariants"]}
+    assert audit["checked"] == sum(checked.values())
+    assert min(checked[name] for name in checked if name != "parked-keys-accounted") > 0
