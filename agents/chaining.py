@@ -12,18 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from agents.ordering import DUPLICATES_DROPPED, InOrder, stream_of
 from agents.routing import routing
 from agents.sending import Cause, CommandTopics, Sending
+from agents.ticks import Tick, decode_tick
 from app.kernel import Aggregate, Chain, Command, Envelope, Step
-from app.kernel.errors import ConfigurationRefused, UndecodableMessage
+from app.kernel.errors import ConfigurationRefused
 from app.runtime.agent import Agent, Ticking
 from app.runtime.batch import Decode
-from app.runtime.codec import NOT_JSON, Codec
+from app.runtime.codec import Codec
 from app.runtime.ports import Record
 from app.runtime.topics import Topics
 from app.runtime.unit import UnitOfWork
@@ -41,12 +42,6 @@ from tables.chains import (
 S = TypeVar("S")
 
 TIMERS_PER_TICK = 500
-
-
-class Tick(msgspec.Struct, frozen=True):
-    """The time has come at least so far."""
-
-    time: Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 def chaining_name(chain: Chain[Any]) -> str:
@@ -87,14 +82,6 @@ def chaining(
         ticking=Ticking(ticks, TIMERS),
         help=f"{home} → {chain.name} → {', '.join(chainer.sending.topics)}",
     )
-
-
-def decode_tick(record: Record) -> Tick:
-    """The tick in a record."""
-    try:
-        return msgspec.json.decode(record.value or b"", type=Tick)
-    except NOT_JSON as error:
-        raise UndecodableMessage(str(error)) from error
 
 
 class _Chainer(Generic[S]):

@@ -12,13 +12,14 @@ from agents.deciding import deciding
 from agents.indexing import indexing
 from agents.projecting import projecting
 from agents.reacting import reacting
+from agents.windowing import windowing
 from app.chains.fulfilment import FULFILMENT
 from app.domain.customer import CUSTOMER
 from app.domain.inventory import INVENTORY
 from app.domain.order import ORDER
 from app.filters.high_value import HIGH_VALUE
 from app.filters.vip import VIP
-from app.kernel import Aggregate, Chain, Command, Envelope, Filter, Keyed, Projection, Reaction
+from app.kernel import Aggregate, Chain, Command, Envelope, Filter, Keyed, Projection, Reaction, Window
 from app.kernel.errors import ConfigurationRefused, UndecodableMessage
 from app.kernel.messages import first_word
 from app.projections.customer_orders import CUSTOMER_ORDERS
@@ -31,15 +32,19 @@ from app.runtime.codec import Codec
 from app.runtime.ports import Record
 from app.runtime.settings import Settings
 from app.runtime.topics import A_WEEK, DIRECTORY, Topic, Topics, same_names
+from app.windows.orders_last_minute import ORDERS_LAST_MINUTE
+from app.windows.orders_per_minute import ORDERS_PER_MINUTE
+from app.windows.payments_per_five_minutes import PAYMENTS_PER_FIVE_MINUTES
+from app.windows.shopping_sprees import SHOPPING_SPREES
 
 DECIDING, INDEXING, CHAINING = "deciding", "indexing", "chaining"
-PROJECTING, ALERTING = "projecting", "alerting"
+PROJECTING, WINDOWING, ALERTING = "projecting", "windowing", "alerting"
 
 ROLES: dict[str, tuple[str, ...]] = {
-    "all": (DECIDING, INDEXING, CHAINING, PROJECTING, ALERTING),
+    "all": (DECIDING, INDEXING, CHAINING, PROJECTING, WINDOWING, ALERTING),
     "commands": (DECIDING, INDEXING),
     "chains": (CHAINING,),
-    "reads": (PROJECTING, ALERTING),
+    "reads": (PROJECTING, WINDOWING, ALERTING),
 }
 """Which kinds of agents run together: one Faust app, one consumer group, one workload. `all` is the local default."""
 
@@ -49,13 +54,14 @@ SPLIT = ("commands", "chains", "reads")
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Aggregates, chains, reactions, projections, filters; and what follows from them: agents, topics, wire names."""
+    """Everything that is registered; and what follows from it: agents, topics, wire names."""
 
     aggregates: tuple[Aggregate[Any, Any, Any], ...]
     projections: tuple[Projection[Any], ...]
     chains: tuple[Chain[Any], ...] = ()
     reactions: tuple[Reaction, ...] = ()
     filters: tuple[Filter, ...] = ()
+    windows: tuple[Window[Any], ...] = ()
 
     def __post_init__(self) -> None:
         _refuse_repeated("category", [aggregate.category for aggregate in self.aggregates])
@@ -63,6 +69,7 @@ class Catalogue:
         _refuse_repeated("reaction", [reaction.name for reaction in self.reactions])
         _refuse_repeated("filter", [filter_.name for filter_ in self.filters])
         _refuse_repeated("chain", [chain.name for chain in self.chains])
+        _refuse_repeated("window", [window.name for window in self.windows])
         _refuse_repeated("inbox", self._inboxes())
         _refuse_repeated("command", [kind.__name__ for kind in self.commands()])
         _check_streams(self.aggregates)
@@ -76,11 +83,17 @@ class Catalogue:
                     f"projection {projection.name} reads {projection.category}, which no aggregate writes: "
                     f"add the aggregate, or name one of {', '.join(sorted(categories))}"
                 )
+        for window in self.windows:
+            if window.category not in categories:
+                raise ConfigurationRefused(
+                    f"window {window.name} counts {window.category}, which no aggregate writes: add the aggregate"
+                )
 
     def _inboxes(self) -> list[str]:
         """The names of whatever events are routed to: each has agents and a topic of that name."""
         projections = [projection.name for projection in self.projections if projection.keyed is Keyed.BY_KEY]
-        return [*projections, *(c.name for c in self.chains), *(f.name for f in self.filters if f.knows is not None)]
+        filters = [filter_.name for filter_ in self.filters if filter_.knows is not None]
+        return [*projections, *filters, *(c.name for c in self.chains), *(w.name for w in self.windows)]
 
     def commands(self) -> list[type[Command]]:
         """Every command of every aggregate."""
@@ -101,6 +114,7 @@ class Catalogue:
             found += topics.of_chain(chain.name)
         found += [Topic(topics.inbox(f.name), A_WEEK) for f in self.filters if f.knows is not None]
         found += [Topic(topics.inbox(p.name), A_WEEK) for p in self.projections if p.keyed is Keyed.BY_KEY]
+        found += [topic for w in self.windows for topic in topics.of_window(w.name)]
         found += [Topic(topics.alerts, A_WEEK), *topics.of_bus()]
         for agents in self._by_kind(settings).values():
             for agent in agents:
@@ -127,6 +141,7 @@ class Catalogue:
                 for p in self.projections
                 for agent in projecting(p, topics, decode[p.category], settings.partitions)
             ],
+            WINDOWING: [windowing(w, topics, decode[w.category], settings.partitions) for w in self.windows],
         }
 
     def _of_chain(
@@ -188,4 +203,5 @@ CATALOGUE = Catalogue(
     projections=(ORDERS, ORDERS_BY_DAY, CUSTOMERS, CUSTOMER_ORDERS),
     chains=(FULFILMENT,),
     filters=(HIGH_VALUE, VIP),
+    windows=(ORDERS_LAST_MINUTE, ORDERS_PER_MINUTE, PAYMENTS_PER_FIVE_MINUTES, SHOPPING_SPREES),
 )

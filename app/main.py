@@ -9,6 +9,7 @@ from agents.chaining import chaining_name
 from agents.deciding import deciding_name
 from agents.indexing import indexing_name
 from agents.projecting import projecting_name
+from agents.windowing import windowing_name
 from app.catalogue import CATALOGUE, Catalogue
 from app.runtime.clock import SystemClock
 from app.runtime.garbage import calm_the_garbage_collector
@@ -16,7 +17,7 @@ from app.runtime.kafka.cluster import KafkaCluster
 from app.runtime.role import RoleApp, check_agents
 from app.runtime.settings import Settings, load_settings
 from app.views.routes import WEB_OPTIONS, add_routes
-from app.views.served import ServedAggregate, ServedChain, ServedReadModel
+from app.views.served import ServedAggregate, ServedChain, ServedReadModel, ServedWindow
 from tables.budget import RocksDBBudget
 from tables.store import RocksDBStores
 
@@ -35,7 +36,8 @@ def make_app(settings: Settings, catalogue: Catalogue = CATALOGUE) -> RoleApp:
         **_faust_settings(settings),
     )
     chains = [ServedChain(chain, chaining_name(chain)) for chain in catalogue.chains]
-    add_routes(app, _served_aggregates(catalogue), chains, _served_read_models(catalogue))
+    windows = [ServedWindow(window, windowing_name(window)) for window in catalogue.windows]
+    add_routes(app, _served_aggregates(catalogue), chains, _served_read_models(catalogue), windows)
     return app
 
 

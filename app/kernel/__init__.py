@@ -9,15 +9,20 @@ from app.kernel.messages import Command, Event, Message, Rejected, stream_id_of
 from app.kernel.projection import Keyed, Listing, Projection
 from app.kernel.reaction import Reaction, when
 from app.kernel.upcasting import Upcaster
+from app.kernel.window import COUNT, Figures, Fold, Hopping, Session, Sliding, Tumbling, Window, total_of
 
 __all__ = [
+    "COUNT",
     "Aggregate",
     "Chain",
     "Command",
     "Envelope",
     "Event",
+    "Figures",
     "Filter",
     "FleetError",
+    "Fold",
+    "Hopping",
     "Keyed",
     "Known",
     "Listing",
@@ -26,8 +31,13 @@ __all__ = [
     "Projection",
     "Reaction",
     "Rejected",
+    "Session",
+    "Sliding",
     "Step",
+    "Tumbling",
     "Upcaster",
+    "Window",
     "stream_id_of",
+    "total_of",
     "when",
 ]

@@ -18,10 +18,14 @@ Fold = Callable[[UnitOfWork, Record, Any], None]
 
 @dataclass(frozen=True)
 class Ticking:
-    """An agent that must be told the time: by a record on `topic` every second, while its table `timers` has rows."""
+    """An agent that must be told the time: by a record on `topic` every second, while its table `timers` has rows.
+
+    With `idle`, the time is told only while no record of that source waits: silence then means that there is none.
+    """
 
     topic: str
     timers: Table[Any]
+    idle: str | None = None
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ from app.runtime.topics import Topics
 log = logging.getLogger(__name__)
 
 WATCH_EVERY_S = 1.0
+ANSWER_AGE_MS_MAX = 5_000
+"""A source whose broker has not answered a fetch for longer may hold records that nobody knows of."""
 TICK_EVERY_S = 1.0
 
 CommitListener = Callable[[Shard, Rows], None]
@@ -68,6 +70,7 @@ class RoleApp(faust.App):
         self.directory = Directory(settings, self.fleet_topics)
         self.stats: dict[int, PipelineStats] = {}
         self.lag: dict[TopicPartition, int] = {}
+        self.drained: frozenset[TopicPartition] = frozenset()
         self.torn_buckets = 0
         self.assigned = False
         self.pulse = self.brokers_heard = clock.monotonic()
@@ -320,7 +323,10 @@ class RoleApp(faust.App):
                 reaches = await asyncio.wait_for(self._batch_consumer.thread.reaches(), WATCH_EVERY_S)
                 self._note_answers(reaches.values())
                 self.lag = {s: reaches[s].lag(at) for s, at in self._positions().items() if s in reaches}
+                since = self._clock.epoch_ms() - ANSWER_AGE_MS_MAX
+                self.drained = frozenset(s for s, lag in self.lag.items() if not lag and reaches[s].answered_ms > since)
             except Exception as error:  # noqa: BLE001 - a figure for people; the next turn tries again
+                self.drained = frozenset()
                 log.debug("the lag is not known now: %r", error)
             await asyncio.sleep(WATCH_EVERY_S)
 
@@ -362,12 +368,20 @@ class RoleApp(faust.App):
         try:
             now = datetime.fromtimestamp(self._clock.epoch_ms() / 1000, UTC)
             value = msgspec.json.encode({"time": now})
-            waiting = [s for p in self.pipelines.values() if p.ready for s in p.shards if s.waits_for_time()]
-            partitions = {TopicPartition(s.agent.ticking.topic, s.partition) for s in waiting if s.agent.ticking}
-            for partition in sorted(partitions):
+            shards = [s for p in self.pipelines.values() if p.ready for s in p.shards]
+            for partition in sorted({partition for s in shards if (partition := self._tick_of(s))}):
                 await sender.send(partition, None, value)
         except FleetError as error:
             log.info("the time could not be told: %s", error)
+
+    def _tick_of(self, shard: Shard) -> TopicPartition | None:
+        """Where to tell a shard the time, if it is to be told."""
+        ticking = shard.agent.ticking
+        if ticking is None or not shard.waits_for_time():
+            return None
+        if ticking.idle is not None and TopicPartition(ticking.idle, shard.partition) not in self.drained:
+            return None
+        return TopicPartition(ticking.topic, shard.partition)
 
     def _positions(self) -> Mapping[TopicPartition, int]:
         return {

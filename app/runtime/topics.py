@@ -63,8 +63,16 @@ class Topics:
         return f"{self.prefix}{name}.inbox"
 
     def ticks(self, chain: str) -> str:
-        """The time, told to a chain's partitions."""
+        """The time, told to the partitions of a chain or a window."""
         return f"{self.prefix}{chain}.ticks"
+
+    def finals(self, window: str) -> str:
+        """A window's final figures, each once."""
+        return f"{self.prefix}{window}.finals"
+
+    def late(self, window: str) -> str:
+        """Events that came after their window had closed, whole."""
+        return f"{self.prefix}{window}.late"
 
     @property
     def alerts(self) -> str:
@@ -96,6 +104,12 @@ class Topics:
     def of_bus(self) -> list[Topic]:
         """The topics of the bus."""
         return [Topic(self.notifications, AN_HOUR), Topic(self.dead_letters("fleet.notifications"), DEAD)]
+
+    def of_window(self, window: str) -> list[Topic]:
+        """The topics between a window's partitions, and what comes out."""
+        about = f"What the partitions hand over, tell and ask each other of {window}. Between agents of the fleet."
+        between = [Topic(self.inbox(window), A_WEEK, about=about), Topic(self.ticks(window), A_WEEK)]
+        return [*between, Topic(self.finals(window), FOR_EVER), Topic(self.late(window), FOR_EVER)]
 
     def of_agent(self, agent: str, *, logged: bool) -> list[Topic]:
         """The topics that one agent owns."""

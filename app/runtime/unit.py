@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
+import heapq
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -9,6 +12,8 @@ from app.runtime.ports import Header, PartitionStore
 from app.runtime.table import Table
 
 R = TypeVar("R")
+
+SCAN_ROWS = 200
 
 
 class Emitted(NamedTuple):
@@ -28,7 +33,7 @@ class UnitOfWork:
     the round's transaction is committed.
     """
 
-    __slots__ = ("_ahead", "_dirty", "_rows", "_store", "counts", "emitted", "partition")
+    __slots__ = ("_ahead", "_dirty", "_order", "_rows", "_store", "counts", "emitted", "partition")
 
     def __init__(self, partition: int, store: PartitionStore) -> None:
         self.partition = partition
@@ -38,6 +43,7 @@ class UnitOfWork:
         self._ahead: dict[bytes, bytes | None] = {}
         self._rows: dict[bytes, Any] = {}
         self._dirty: dict[bytes, Table[Any]] = {}
+        self._order: dict[bytes, list[bytes]] = {}
 
     def fetch_ahead(self, keys: Iterable[bytes]) -> None:
         """Read the rows of many keys (whole keys, with the table's prefix) at once."""
@@ -56,9 +62,38 @@ class UnitOfWork:
 
     def put(self, table: Table[R], key: bytes, row: R | None) -> None:
         """Put the row; `None` deletes it."""
-        full = table.prefix + key
+        self._change(table.prefix + key, table, row)
+
+    def _change(self, full: bytes, table: Table[Any], row: Any) -> None:
+        if self._order and full not in self._dirty and (order := self._order.get(table.prefix)) is not None:
+            bisect.insort(order, full)
         self._rows[full] = row
         self._dirty[full] = table
+
+    def scan(self, table: Table[R], after: bytes | None, limit: int) -> list[tuple[bytes, R]]:
+        """Up to `limit` rows in key order, with this unit's changes; keys greater than `after`, without the prefix."""
+        start = None if after is None else table.prefix + after
+        found = itertools.islice(self._merged(table.prefix, start), limit)
+        return [
+            (full[len(table.prefix) :], self._rows[full] if full in self._dirty else table.decode(raw))
+            for full, raw in found
+        ]
+
+    def _merged(self, prefix: bytes, start: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        """Whole keys in order; for those of the store the raw row too."""
+        order = self._order.get(prefix)
+        if order is None:
+            order = self._order[prefix] = sorted(full for full in self._dirty if full.startswith(prefix))
+        changed = itertools.islice(order, 0 if start is None else bisect.bisect_right(order, start), None)
+        mine = ((full, b"") for full in changed if self._rows[full] is not None)
+        return heapq.merge(mine, self._unchanged(prefix, start))
+
+    def _unchanged(self, prefix: bytes, start: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        while page := self._store.scan(prefix, start, SCAN_ROWS):
+            yield from (row for row in page if row[0] not in self._dirty)
+            if len(page) < SCAN_ROWS:
+                return
+            start = page[-1][0]
 
     def scan_committed(self, table: Table[R], after: bytes | None, limit: int) -> list[tuple[bytes, R]]:
         """Up to `limit` rows in key order as they were before this unit, keys without the table's prefix."""
@@ -96,8 +131,7 @@ class UnitOfWork:
     def absorb(self, nested: UnitOfWork) -> None:
         """Take over the changes of a unit that was made by `nested`."""
         for full, table in nested._dirty.items():
-            self._rows[full] = nested._rows[full]
-            self._dirty[full] = table
+            self._change(full, table, nested._rows[full])
         self.emitted += nested.emitted
         for name, n in nested.counts.items():
             self.count(name, n)
@@ -124,7 +158,13 @@ class _Beneath:
     def scan(
         self, prefix: bytes, after: bytes | None = None, limit: int = 1_000, *, backwards: bool = False
     ) -> list[tuple[bytes, bytes]]:
-        return self._unit._store.scan(prefix, after, limit, backwards=backwards)
+        if backwards:  # only views scan backwards
+            return self._unit._store.scan(prefix, after, limit, backwards=True)
+        found = itertools.islice(self._unit._merged(prefix, after), limit)
+        return [(key, raw or self._changed(key)) for key, raw in found]
+
+    def _changed(self, key: bytes) -> bytes:
+        return self._unit._dirty[key].encode(self._unit._rows[key])
 
     def write(self, rows: object, progress: object) -> None:
         raise NotImplementedError("a nested unit is absorbed, not written")

@@ -65,6 +65,17 @@ class WaitingPage(Parameters):
     )
 
 
+class WindowQuery(Parameters):
+    """A window's figures: of one `key`, `limit` at most; of a sliding one, `at` a time. `partitions` is for workers."""
+
+    key: str | None = Field(default=None, max_length=ID_CHARS_MAX)
+    at: AwareDatetime | None = None
+    limit: int = Field(default=100, ge=1, le=LIMIT_MAX)
+    partitions: str | None = Field(
+        default=None, pattern=r"^[0-9]{1,4}(,[0-9]{1,4})*$", max_length=4_096, json_schema_extra=FOR_WORKERS
+    )
+
+
 class HistoryPage(Parameters):
     """A stream's events with versions above `after`."""
 

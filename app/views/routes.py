@@ -19,9 +19,10 @@ from app.views.openapi import OpenApiViews
 from app.views.places import Places
 from app.views.problems import problems
 from app.views.read_models import ReadModelViews
-from app.views.served import ServedAggregate, ServedChain, ServedReadModel
+from app.views.served import ServedAggregate, ServedChain, ServedReadModel, ServedWindow
 from app.views.staleness import stale_queries
 from app.views.waiting import ChainCollector
+from app.views.windows import WindowViews
 
 BODY_BYTES_MAX = 512 << 10
 
@@ -34,8 +35,9 @@ def add_routes(
     aggregates: Sequence[ServedAggregate],
     chains: Sequence[ServedChain],
     read_models: Sequence[ServedReadModel],
+    windows: Sequence[ServedWindow],
 ) -> None:
-    """Serve the command side, the histories, the chains, the read models, the probes and the metrics."""
+    """Serve the command side, the histories, the chains, the read models, the windows, the probes and the metrics."""
     server: Any = app.web
     web_app: web.Application = server.web_app
     places, commits = Places(app), Commits()
@@ -55,3 +57,4 @@ def add_routes(
             ReadModelViews(places, commits, read_model).add_to(web_app)
         else:
             ListingViews(places, read_model, listing).add_to(web_app)
+    WindowViews(places, windows).add_to(web_app)

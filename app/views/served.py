@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from app.kernel import Aggregate, Chain, Projection
+from app.kernel import Aggregate, Chain, Projection, Window
 
 
 @dataclass(frozen=True)
@@ -32,3 +32,11 @@ class ServedChain:
 
     chain: Chain[Any]
     chaining: str
+
+
+@dataclass(frozen=True)
+class ServedWindow:
+    """One window and the agent that counts for it."""
+
+    window: Window[Any]
+    windowing: str

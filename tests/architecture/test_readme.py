@@ -7,93 +7,105 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import UTC, datetime
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-import app.domain
-import app.projections
-import tests.unit
 from app.catalogue import CATALOGUE
 from app.kernel import Envelope
+from app.kernel.window import ms_of
 from app.runtime.codec import Codec
+from app.runtime.ports import TopicPartition
 from app.runtime.settings import describe_settings
+from tests import worked_example
 from tests.conftest import ROOT
-from tests.property.lives import SETTINGS, TOPICS, Town
+from tests.property.lives import SETTINGS, TOPICS, Lived, Town
 
-README = (ROOT / "README.md").read_text()
-BLOCK = re.compile(r"```python\n# (\S+)\n(.*?)```", re.DOTALL)
+README = worked_example.README.read_text()
 LINK = re.compile(r"\]\((?!https?://)([^)#]+)\)")
 
 
 @pytest.fixture
-def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The worked example's files, where Python finds them as it would in the project."""
-    blocks = dict(BLOCK.findall(README))
-    for package in (app.domain, app.projections, tests.unit):
-        directory = tmp_path / package.__name__.replace(".", "/")
-        directory.mkdir(parents=True)
-        monkeypatch.setattr(package, "__path__", [*package.__path__, str(directory)])
-    for name, text in blocks.items():
-        if name != "app/catalogue.py":
-            (tmp_path / name).write_text(text)
+    worked_example.write(tmp_path)
+    for package, path in worked_example.paths_with(tmp_path):
+        monkeypatch.setattr(package, "__path__", path)
     before = set(sys.modules)
-    yield blocks
+    yield
     for name in set(sys.modules) - before:
         del sys.modules[name]
 
 
-def module(name: str) -> ModuleType:
+def module(name: str) -> Any:
     importlib.invalidate_caches()
     return importlib.import_module(name)
 
 
-def test_worked_example_has_its_files(example: dict[str, str]) -> None:
-    assert set(example) == {
-        "app/domain/seat.py",
-        "app/projections/seats.py",
-        "app/catalogue.py",
-        "tests/unit/test_seat.py",
-    }
-    assert "SEAT)" in example["app/catalogue.py"]
-    assert "CUSTOMER_ORDERS, SEATS" in example["app/catalogue.py"]
+def test_worked_example_is_four_files_four_entries_and_a_test() -> None:
+    files = {name.replace(".", "/") + ".py" for name in worked_example.NAMES.values()}
+    assert set(worked_example.blocks()) == {*files, "app/catalogue.py", "tests/unit/test_seat.py"}
 
 
-def test_worked_example_tests_pass(example: dict[str, str]) -> None:
+@pytest.mark.usefixtures("example")
+def test_worked_example_adds_to_the_catalogue_and_takes_nothing_away() -> None:
+    example = worked_example.catalogue()
+    for kind in fields(example):
+        old, new = getattr(CATALOGUE, kind.name), getattr(example, kind.name)
+        assert new[: len(old)] == old, f"the README's catalogue lacks some of {kind.name}"
+    added = [one.name for kind in fields(example) for one in getattr(example, kind.name)]
+    assert {"seat", "seats", "holds-per-minute", "holding"} <= set(added)
+
+
+@pytest.mark.usefixtures("example")
+def test_worked_example_tests_pass() -> None:
     found = [test for name, test in vars(module("tests.unit.test_seat")).items() if name.startswith("test_")]
-    assert len(found) == 2
+    assert len(found) == 3
     for test in found:
         test()
 
 
-async def test_worked_example_runs_on_the_engine(example: dict[str, str]) -> None:
-    seat: Any = module("app.domain.seat")
-    seats: Any = module("app.projections.seats")
-    catalogue = replace(
-        CATALOGUE,
-        aggregates=(*CATALOGUE.aggregates, seat.SEAT),
-        projections=(*CATALOGUE.projections, seats.SEATS),
-    )
+@pytest.mark.usefixtures("example")
+async def test_worked_example_runs_on_the_engine() -> None:
+    seat = module("app.domain.seat")
+    catalogue = worked_example.catalogue()
     town = Town(catalogue.agents(SETTINGS), catalogue.topics(SETTINGS))
-    codec, now = Codec(seat.SEAT.commands), datetime(2026, 1, 1, tzinfo=UTC)
+    codec, now = Codec(seat.SEAT.commands), datetime(2023, 1, 1, tzinfo=UTC)
     wishes = [("c1", seat.HoldSeat("12A", "b1")), ("c2", seat.HoldSeat("12A", "b2")), ("c3", seat.HoldSeat("9C", "b2"))]
     town.send(
         TOPICS.commands("seats"),
         [(wish.seat, codec.encode(Envelope(id_, wish.seat, now, wish), "/test")) for id_, wish in wishes],
     )
     await town.live()
+    _tick(town, TOPICS.ticks("holding"), now + timedelta(minutes=10))
+    for minutes in (11, 12, 13):
+        _tick(town, TOPICS.ticks("holds-per-minute"), now + timedelta(minutes=minutes))
+        await town.live()
     lived = await town.lived()
-    events = [json.loads(v or b"") for p, rs in lived.records.items() if p.topic.endswith("events") for _, v in rs]
-    assert {(e["type"], e["subject"], e["data"]["booking"]) for e in events} == {
+    assert _told(lived, "seats.events", "booking") == [
         ("seat.held.v1", "12A", "b1"),
         ("seat.held.v1", "9C", "b2"),
-    }
-    rows = {key for (agent, _), held in lived.rows.items() if agent == "projecting-seats" for key in held}
-    assert rows == {b"seats\x0012A", b"seats\x009C"}
+        ("seat.released.v1", "12A", None),
+        ("seat.released.v1", "9C", None),
+    ]
+    rows = [key for (agent, _), held in lived.rows.items() if agent == "projecting-seats" for key in held]
+    assert sorted(rows) == [b"seats\x0012A", b"seats\x009C"], "a removed row keeps its version"
+    start = str(ms_of(now))
+    assert _told(lived, "holds-per-minute.finals", "count") == [("window.closed.v1", start, 2)]
+
+
+def _tick(town: Town, topic: str, time: datetime) -> None:
+    for number in range(SETTINGS.partitions):
+        town.cluster.append(TopicPartition(topic, number), (None, json.dumps({"time": time.isoformat()}).encode()))
+
+
+def _told(lived: Lived, topic: str, name: str) -> list[tuple[str, str, Any]]:
+    """Type, subject and one field of the data of each record of a topic, sorted."""
+    found = [json.loads(value or b"") for at, all_ in lived.records.items() if at.topic == topic for _, value in all_]
+    return sorted((one["type"], one["subject"], one["data"].get(name)) for one in found)
 
 
 def test_every_setting_is_in_the_table() -> None:

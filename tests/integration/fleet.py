@@ -6,10 +6,10 @@ import asyncio
 import os
 import shutil
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from app.catalogue import CATALOGUE
+from app.catalogue import CATALOGUE, Catalogue
 from app.local.kafka import LocalKafka
 from app.local.ports import free_ports
 from app.local.workers import LocalWorker
@@ -37,21 +37,31 @@ class TestedFleet:
         self._web_port = free_ports(PORTS)
         self._workers: dict[str, LocalWorker] = {}
 
-    async def make_topics(self) -> None:
+    async def make_topics(self, catalogue: Catalogue = CATALOGUE) -> None:
         """Make this fleet's topics."""
         s = self.settings
-        await ensure_topics(s.brokers, CATALOGUE.topics(s), s.partitions, s.replication)
+        await ensure_topics(s.brokers, catalogue.topics(s), s.partitions, s.replication)
 
-    def worker(self, name: str, role: str = "all", **settings: str) -> LocalWorker:
+    def worker(
+        self,
+        name: str,
+        role: str = "all",
+        *,
+        application: str = "app.main",
+        environment: Mapping[str, str] | None = None,
+        **settings: str,
+    ) -> LocalWorker:
         """A worker, not yet started; the same one for the same name."""
         told = {
+            **(environment or {}),
             "FLEET_TOPIC_PREFIX": self.settings.topic_prefix,
             "FLEET_SESSION_TIMEOUT": str(SESSION_TIMEOUT_S),
             "FLEET_HEARTBEAT_INTERVAL": "0.5",
             **{f"FLEET_{key.upper()}": value for key, value in settings.items()},
         }
         port = self._web_port + len(self._workers)
-        made = LocalWorker(name, role, port, self._directory, self.settings.brokers, settings=told)
+        brokers = self.settings.brokers
+        made = LocalWorker(name, role, port, self._directory, brokers, settings=told, application=application)
         return self._workers.setdefault(name, made)
 
     async def up(self, *workers: LocalWorker) -> None:
