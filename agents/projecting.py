@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from agents.ordering import InOrder, is_new
-from agents.routing import routing
+from agents.routing import inbox_of, routing
 from app.kernel import Envelope, Keyed, Projection
 from app.runtime.agent import Agent, Fold
 from app.runtime.batch import Decode
+from app.runtime.generations import AT_FIRST, FIRST, Standing, generation_in, generation_name
 from app.runtime.ports import Record
 from app.runtime.table import Table
 from app.runtime.topics import Topics
@@ -17,48 +18,92 @@ from app.runtime.unit import UnitOfWork
 from tables.read_models import PLACES, Projected, list_key, listed_key, place_of, read_model_of
 
 
-def projecting_name(projection: Projection[Any]) -> str:
+def projecting_name(projection: Projection[Any], generation: int = FIRST) -> str:
     """The agent's name: its changelog is named after it."""
-    return f"projecting-{projection.name}"
+    return f"projecting-{generation_name(projection.name, generation)}"
 
 
-def projecting(projection: Projection[Any], topics: Topics, decode: Decode, partitions: int) -> list[Agent]:
-    """The agents that maintain one read model. `decode` is the category's events', shared by all who read them."""
+def projecting(
+    projection: Projection[Any], topics: Topics, decode: Decode, partitions: int, standing: Standing = AT_FIRST
+) -> list[Agent]:
+    """The agents that maintain one read model, in each of its generations that are kept up to date.
+
+    `decode` is the category's events', shared by all who read them.
+    """
+    return [
+        agent
+        for generation in standing.running
+        for agent in _of_generation(
+            _Made(projection, generation, generation == standing.building), topics, decode, partitions
+        )
+    ]
+
+
+class _Made(NamedTuple):
+    """A generation of a read model, as its agents make it."""
+
+    projection: Projection[Any]
+    generation: int
+    building: bool
+
+
+def _of_generation(made: _Made, topics: Topics, decode: Decode, partitions: int) -> list[Agent]:
+    projection, generation, building = made
     events, category = topics.events(projection.category), projection.category
     match projection.keyed:
         case Keyed.BY_STREAM:
-            return [_agent(projection, events, decode, _by_stream)]
+            return [_agent(made, events, decode, _by_stream)]
         case Keyed.BY_PARTIAL:
-            return [_agent(projection, events, decode, _by_partial)]
+            return [_agent(made, events, decode, _by_partial)]
         case Keyed.BY_KEY:
-            key, inbox = projection.key, topics.inbox(projection.name)
+            key, inbox = projection.key, inbox_of(projection.name, topics, generation)
             assert key is not None
             return [
                 routing(
-                    projection.name, [category], key, topics=topics, decoders={category: decode}, partitions=partitions
+                    projection.name,
+                    [category],
+                    key,
+                    topics=topics,
+                    decoders={category: decode},
+                    partitions=partitions,
+                    generation=generation,
+                    building=building,
                 ),
-                _agent(projection, inbox, decode, _by_key if projection.listing is None else _by_list),
+                _agent(made, inbox, decode, _by_key if projection.listing is None else _by_list),
             ]
 
 
 def _agent(
-    projection: Projection[Any],
+    made: _Made,
     source: str,
     decode: Decode,
     folding: Callable[[Projection[Any], Table[Projected[Any]], InOrder], Fold],
 ) -> Agent:
+    projection, generation, building = made
     table, in_order = read_model_of(projection), InOrder(decode)
+    fold = folding(projection, table, in_order)
     own = (table,) if projection.listing is None else (table, PLACES)
     ahead = table if projection.keyed is not Keyed.BY_PARTIAL and projection.listing is None else None
     return Agent(
-        name=projecting_name(projection),
+        name=projecting_name(projection, generation),
         sources=(source,),
         decode=decode,
-        fold=folding(projection, table, in_order),
+        fold=_of_own(fold, generation) if projection.keyed is Keyed.BY_KEY else fold,
         tables=(*own, *in_order.tables),
         ahead=ahead,
+        building=building,
         help=f"{source} → project → {projection.name}",
     )
+
+
+def _of_own(fold: Fold, generation: int) -> Fold:
+    """Fold what was brought here for this generation: an inbox has had others."""
+
+    def folding(unit: UnitOfWork, record: Record, event: Envelope[Any]) -> None:
+        if generation_in(record.headers) == generation:
+            fold(unit, record, event)
+
+    return folding
 
 
 def _by_stream(projection: Projection[Any], table: Table[Projected[Any]], in_order: InOrder) -> Fold:

@@ -14,6 +14,7 @@ from agents.ordering import InOrder
 from app.kernel import Envelope
 from app.runtime.agent import Agent
 from app.runtime.batch import Decode
+from app.runtime.generations import FIRST, generation_name, header_of
 from app.runtime.ports import Record
 from app.runtime.topics import Topics, partition_of
 from app.runtime.unit import UnitOfWork
@@ -27,6 +28,11 @@ def routing_name(name: str) -> str:
     return f"routing-{name}"
 
 
+def inbox_of(name: str, topics: Topics, generation: int = FIRST) -> str:
+    """The topic that events are copied into: generations of a read model take turns with two."""
+    return topics.inboxes(name)[(generation - FIRST) % 2]
+
+
 def routing(
     name: str,
     categories: Iterable[str],
@@ -35,9 +41,14 @@ def routing(
     topics: Topics,
     decoders: Mapping[str, Decode],
     partitions: int,
+    generation: int = FIRST,
+    building: bool = False,
 ) -> Agent:
-    """The agent that copies the events of some categories into the inbox `name`. `decoders` are by category."""
-    inbox = topics.inbox(name)
+    """The agent that copies the events of some categories into the inbox `name`. `decoders` are by category.
+
+    A later `generation` of a read model has an agent of its own, and its records are marked.
+    """
+    inbox, mark = inbox_of(name, topics, generation), header_of(generation)
     by_source = {topics.events(category): decoders[category] for category in categories}
 
     in_order = InOrder(by_source)
@@ -47,15 +58,17 @@ def routing(
             wanted = key(one)
             if wanted is not None:
                 raw = wanted.encode()
-                unit.emit(inbox, raw, arrived.value, partition=partition_of(raw, partitions), headers=arrived.headers)
+                headers = [*arrived.headers, *mark] if mark else arrived.headers
+                unit.emit(inbox, raw, arrived.value, partition=partition_of(raw, partitions), headers=headers)
 
     sources = tuple(by_source)
     return Agent(
-        name=routing_name(name),
+        name=routing_name(generation_name(name, generation)),
         sources=sources,
         decode=by_source,
         fold=fold,
         tables=in_order.tables,
         emits=(inbox,),
+        building=building,
         help=f"{', '.join(sources)} → re-key → {inbox}",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from agents.alerting import alerting
@@ -29,9 +30,10 @@ from app.projections.orders_by_day import ORDERS_BY_DAY
 from app.runtime.agent import Agent
 from app.runtime.batch import Decode
 from app.runtime.codec import Codec
+from app.runtime.generations import AT_FIRST, FIRST, Standing, Standings
 from app.runtime.ports import Record
 from app.runtime.settings import Settings
-from app.runtime.topics import A_WEEK, DIRECTORY, Topic, Topics, same_names
+from app.runtime.topics import A_WEEK, DIRECTORY, PROJECTIONS, Topic, Topics, same_names
 from app.windows.orders_last_minute import ORDERS_LAST_MINUTE
 from app.windows.orders_per_minute import ORDERS_PER_MINUTE
 from app.windows.payments_per_five_minutes import PAYMENTS_PER_FIVE_MINUTES
@@ -99,12 +101,32 @@ class Catalogue:
         """Every command of every aggregate."""
         return [kind for aggregate in self.aggregates for kind in aggregate.commands]
 
-    def agents(self, settings: Settings) -> list[Agent]:
-        """The agents of the role that the settings name."""
+    def agents(self, settings: Settings, standings: Standings = MappingProxyType({})) -> list[Agent]:
+        """The agents of the role that the settings name, with those of every generation of a read model that stands."""
         if settings.role not in ROLES:
             raise ConfigurationRefused(f"FLEET_ROLE={settings.role} is no role: use one of {', '.join(ROLES)}")
-        by_kind = self._by_kind(settings)
+        by_kind = self._by_kind(settings, standings)
         return [agent for kind in ROLES[settings.role] for agent in by_kind[kind]]
+
+    def sources(self, settings: Settings) -> list[str]:
+        """Every topic that the role may come to read, whichever generations of its read models there will be."""
+        rebuilding = {projection.name: Standing(building=FIRST + 1) for projection in self.projections}
+        return sorted({topic for agent in self.agents(settings, rebuilding) for topic in agent.sources})
+
+    def projection(self, name: str) -> Projection[Any]:
+        """The projection of that name."""
+        found = next((projection for projection in self.projections if projection.name == name), None)
+        if found is None:
+            there = ", ".join(projection.name for projection in self.projections)
+            raise ConfigurationRefused(f"there is no projection {name}: there are {there}")
+        return found
+
+    def topics_of_generation(self, settings: Settings, name: str, generation: int) -> list[Topic]:
+        """The topics that one generation of a read model has for itself."""
+        topics, projection = Topics(settings.topic_prefix), self.projection(name)
+        decode = decoder_of(next(a for a in self.aggregates if a.category == projection.category))
+        agents = projecting(projection, topics, decode, settings.partitions, Standing(live=generation))
+        return [topic for agent in agents for topic in topics.of_agent(agent.name, logged=agent.logged)]
 
     def topics(self, settings: Settings) -> list[Topic]:
         """Every topic of the fleet, whatever the role."""
@@ -113,15 +135,18 @@ class Catalogue:
         for chain in self.chains:
             found += topics.of_chain(chain.name)
         found += [Topic(topics.inbox(f.name), A_WEEK) for f in self.filters if f.knows is not None]
-        found += [Topic(topics.inbox(p.name), A_WEEK) for p in self.projections if p.keyed is Keyed.BY_KEY]
+        rekeyed = [projection.name for projection in self.projections if projection.keyed is Keyed.BY_KEY]
+        found += [Topic(inbox, A_WEEK) for name in rekeyed for inbox in topics.inboxes(name)]
         found += [topic for w in self.windows for topic in topics.of_window(w.name)]
         found += [Topic(topics.alerts, A_WEEK), *topics.of_bus()]
-        for agents in self._by_kind(settings).values():
+        for agents in self._by_kind(settings, {}).values():
             for agent in agents:
                 found += topics.of_agent(agent.name, logged=agent.logged)
-        return same_names([*found, Topic(topics.directory, DIRECTORY.config, DIRECTORY.partitions)])
+        found += [Topic(topics.directory, DIRECTORY.config, DIRECTORY.partitions)]
+        found += [Topic(topics.projections, PROJECTIONS.config, PROJECTIONS.partitions)]
+        return same_names(found)
 
-    def _by_kind(self, settings: Settings) -> dict[str, Sequence[Agent]]:
+    def _by_kind(self, settings: Settings, standings: Standings) -> dict[str, Sequence[Agent]]:
         topics = Topics(settings.topic_prefix)
         # One decode for each category: a batch is decoded once for all agents that read it.
         decode = {aggregate.category: decoder_of(aggregate) for aggregate in self.aggregates}
@@ -139,7 +164,9 @@ class Catalogue:
             PROJECTING: [
                 agent
                 for p in self.projections
-                for agent in projecting(p, topics, decode[p.category], settings.partitions)
+                for agent in projecting(
+                    p, topics, decode[p.category], settings.partitions, standings.get(p.name, AT_FIRST)
+                )
             ],
             WINDOWING: [windowing(w, topics, decode[w.category], settings.partitions) for w in self.windows],
         }

@@ -13,8 +13,9 @@ from agents.windowing import windowing_name
 from app.catalogue import CATALOGUE, Catalogue
 from app.runtime.clock import SystemClock
 from app.runtime.garbage import calm_the_garbage_collector
+from app.runtime.generations import FIRST, Standing
 from app.runtime.kafka.cluster import KafkaCluster
-from app.runtime.role import RoleApp, check_agents
+from app.runtime.role import RoleApp
 from app.runtime.settings import Settings, load_settings
 from app.views.routes import WEB_OPTIONS, add_routes
 from app.views.served import ServedAggregate, ServedChain, ServedReadModel, ServedWindow
@@ -24,12 +25,12 @@ from tables.store import RocksDBStores
 
 def make_app(settings: Settings, catalogue: Catalogue = CATALOGUE) -> RoleApp:
     """One worker's app: the role's agents, RocksDB stores, Kafka, and the views."""
-    agents = catalogue.agents(settings)
-    check_agents(agents)
-    shards = len(agents) * settings.partitions
+    rebuilding = {projection.name: Standing(building=FIRST + 1) for projection in catalogue.projections}
+    shards = len(catalogue.agents(settings, rebuilding)) * settings.partitions
     app = RoleApp(
         settings,
-        agents,
+        lambda standings: catalogue.agents(settings, standings),
+        catalogue.sources(settings),
         cluster=KafkaCluster(settings.brokers, transaction_timeout_ms=settings.transaction_timeout_ms),
         stores=RocksDBStores(settings.data_dir, RocksDBBudget.of(settings, stores=shards)),
         clock=SystemClock(),

@@ -38,6 +38,8 @@ class Agent:
 
     `decode` is one for all sources, or by topic.
 
+    `building`: it makes a generation of a read model that is not read yet, and begins behind the others.
+
     `ahead` is the table whose row is fetched for a whole batch at once before the fold: the row of the record's key, or
     of what `ahead_key` makes of the message.
     """
@@ -52,6 +54,7 @@ class Agent:
     logged: bool = True
     emits: tuple[str, ...] = field(default=())
     ticking: Ticking | None = None
+    building: bool = False
     help: str = ""
 
     def __post_init__(self) -> None:

@@ -18,12 +18,23 @@ NEAR_SHARE = 10
 
 
 def shards_far_behind(readers: Mapping[TopicPartition, Sequence[Shard]], far_records: int) -> set[Shard]:
-    """The shards that are more than `far_records` behind the foremost reader of one of their sources."""
+    """The shards that are more than `far_records` behind the foremost reader of one of their sources.
+
+    For those that build a read model anew a tenth of it is far: nobody waits for them.
+    """
     behind: set[Shard] = set()
     for source, shards in readers.items():
         foremost = max(shard.position(source.topic) for shard in shards)
-        behind.update(shard for shard in shards if foremost - shard.position(source.topic) > far_records)
+        for shard in shards:
+            far = near(far_records) if shard.agent.building else far_records
+            if foremost - shard.position(source.topic) > far:
+                behind.add(shard)
     return behind
+
+
+def near(far_records: int) -> int:
+    """How many records behind is near, where more than `far_records` is far."""
+    return max(far_records // NEAR_SHARE, 1)
 
 
 class CatchUp:
@@ -32,19 +43,23 @@ class CatchUp:
     def __init__(self, cluster: Cluster, submit: Submit, far_records: int) -> None:
         self._cluster = cluster
         self._submit = submit
-        self._near = max(far_records // NEAR_SHARE, 1)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._near = near(far_records)
+        self._tasks: dict[Shard, asyncio.Task[None]] = {}
 
     def start(self, shards: Iterable[Shard], joined: Callable[[Shard], Awaitable[None]]) -> None:
         """Begin; `joined` is called for each shard once it is near."""
         for shard in shards:
-            task = asyncio.create_task(self._catch_up(shard, joined))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks[shard] = asyncio.create_task(self._catch_up(shard, joined))
+
+    async def leave(self, shard: Shard) -> None:
+        """End it for one shard."""
+        if (task := self._tasks.pop(shard, None)) is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def stop(self) -> None:
         """End all of it; positions that were committed stay."""
-        tasks = list(self._tasks)
+        tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

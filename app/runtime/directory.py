@@ -6,23 +6,19 @@ is always its last owner's. Every worker follows the topic, and so knows where t
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
 
 import msgspec
-from aiokafka.errors import KafkaError
 
-from app.kernel.errors import FleetError
 from app.runtime.codec import NOT_JSON
+from app.runtime.compacted import follow_compacted, read_compacted
 from app.runtime.ports import Cluster, TopicPartition
 from app.runtime.settings import Settings
 from app.runtime.topics import Topics
 
 log = logging.getLogger(__name__)
-
-FOLLOW_EVERY_S = 0.25
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -47,6 +43,10 @@ class Announcement(msgspec.Struct, frozen=True):
     partition: TopicPartition
     key: bytes
     entry: Entry
+
+    def of_agents(self, agents: tuple[str, ...]) -> Announcement:
+        """The same, for what is really served."""
+        return msgspec.structs.replace(self, entry=msgspec.structs.replace(self.entry, agents=agents))
 
     def value(self, now_ms: int) -> bytes:
         """The record's value."""
@@ -95,27 +95,11 @@ class Directory:
 
     async def follow(self, cluster: Cluster) -> None:
         """Read what is new, again and again, until cancelled. Unreadable brokers are waited for."""
-        position: int | None = None
-        while True:
-            try:
-                position = await self._read_on(cluster, position)
-            except (KafkaError, OSError, TimeoutError, FleetError) as error:
-                log.info("the directory cannot be read now: %r", error)
-            await asyncio.sleep(FOLLOW_EVERY_S)
+        await follow_compacted(cluster, self._partition, self._note, None)
 
-    async def _read_on(self, cluster: Cluster, position: int | None) -> int:
-        partition = self._partition
-        async with cluster.reader() as reader:
-            while True:
-                bounds = (await reader.bounds([partition]))[partition]
-                start = bounds.begin if position is None or not bounds.begin <= position <= bounds.end else position
-                position = start
-                if start < bounds.end:
-                    async for chunk in reader.read({partition: start}, {partition: bounds.end}):
-                        for record in chunk.records:
-                            self._note(record.key, record.value)
-                        position = chunk.position
-                await asyncio.sleep(FOLLOW_EVERY_S)
+    async def load(self, cluster: Cluster) -> None:
+        """Read what is there now, for whoever needs no more."""
+        await read_compacted(cluster, self._partition, self._note)
 
     def _note(self, key: bytes | None, value: bytes | None) -> None:
         if key is None:

@@ -40,6 +40,10 @@ SOURCE_END_PATIENCE_S = 10.0
 SOURCE_END_AGAIN_S = 0.5
 
 
+class TopicsMissing(RetryablePipelineError):
+    """A shard's topics are not there: it cannot be opened yet."""
+
+
 @dataclass(frozen=True)
 class OpeningRules:
     """What an opening may do. `adopt` names foreign transactional ids whose state a person has told us to take over."""
@@ -101,7 +105,7 @@ class Opening:
         wanted.update(topic for shard in shards for topic in shard.agent.sources)
         ids = await self._cluster.topic_ids(sorted(wanted))
         if missing := sorted(wanted - ids.keys()):
-            raise RetryablePipelineError(f"topics are missing: {', '.join(missing)}; make them with: fleet topics")
+            raise TopicsMissing(f"topics are missing: {', '.join(missing)}; make them with: fleet topics")
         return ids
 
     async def _fence(

@@ -17,7 +17,7 @@ from app.runtime.catching_up import CatchUp, shards_far_behind
 from app.runtime.directory import Announcement
 from app.runtime.guarding import TopicGuard
 from app.runtime.lifecycle import State, check_step
-from app.runtime.opening import GroupOffset, Opening, OpeningRules
+from app.runtime.opening import GroupOffset, Opening, OpeningRules, TopicsMissing
 from app.runtime.outbox import Outbox
 from app.runtime.ports import (
     Clock,
@@ -89,17 +89,15 @@ class Pipeline:
 
     def __init__(self, bucket: int, shards: Sequence[Shard], world: World, stats: PipelineStats | None = None) -> None:
         self.bucket = bucket
-        self.shards = tuple(shards)
+        self.shards = self._wanted = tuple(shards)
         self.state = State.NEW
         self.stats = stats or PipelineStats()
         self.refusal: str | None = None
+        self.left_out: str | None = None
         self.transactional_id = world.settings.transactional_id(bucket)
         self._world = world
         self._terms = Terms(world.topics, world.settings.buckets, self.transactional_id)
-        self._readers: dict[TopicPartition, list[Shard]] = {}
-        for shard in shards:
-            for topic in shard.agent.sources:
-                self._readers.setdefault(TopicPartition(topic, shard.partition), []).append(shard)
+        self._readers = _readers_of(self.shards)
         self._epochs: dict[TopicPartition, int] = {}
         self._producer: TransactionalProducer | None = None
         self._inbox: list[_Waiting] = []
@@ -126,6 +124,11 @@ class Pipeline:
     def ready(self) -> bool:
         """Whether rounds are running and rows are restored."""
         return self.state is State.RUNNING
+
+    @property
+    def settled(self) -> bool:
+        """Whether what is served is what was asked for, and nobody is far behind."""
+        return self.ready and self._wanted is self.shards and all(shard.joined for shard in self.shards)
 
     def source_positions(self) -> dict[TopicPartition, int]:
         """Per source the position that every agent has passed: for lag tools."""
@@ -158,6 +161,14 @@ class Pipeline:
         """The rebalance left us the bucket: go on, from our own positions."""
         self._must_seek = True
         self._owned.set()
+        self._wake.set()
+
+    def serve(self, shards: Sequence[Shard]) -> None:
+        """Serve these from the next round on: new ones are opened beside the others, those left out are let go.
+
+        New ones that cannot be opened are left out, and `left_out` says why.
+        """
+        self._wanted = tuple(shards)
         self._wake.set()
 
     def close(self, *, hand_over: bool = False) -> None:
@@ -220,15 +231,15 @@ class Pipeline:
         producer = self._producer = world.cluster.producer(self.transactional_id)
         await producer.start()
         world.on_effect("fenced")
-        settings = world.settings
-        rules = OpeningRules(
-            self.transactional_id, settings.buckets, world.topics, settings.adopted_ids, settings.loss_accepted
-        )
-        opening = Opening(world.cluster, world.stores, world.clock, rules, self.stats.opening())
-        await opening.open(producer, self.shards, world.group_offset)
+        wanted, opening = self._wanted, self._opening()
+        self._take(wanted, instead_of=wanted)
+        beside = [shard for shard in wanted if shard.agent.building]
+        await opening.open(producer, [shard for shard in wanted if shard not in beside], world.group_offset)
+        out = await self._open_beside(opening, producer, beside)
+        self._take(tuple(shard for shard in wanted if shard not in out), instead_of=wanted)
         world.on_effect("restored")
         await self._announce(producer)
-        self._start_catching_up()
+        self._start_catching_up(self.shards)
         self._trouble = None
         self._guard.start(self.shards, opening.log_topics(self.shards))
         # Not here: what is fetched behind a seek would come before rounds are running, be dropped, and not come again.
@@ -243,23 +254,73 @@ class Pipeline:
             f", adopted {', '.join(sorted(opening.adopted))}" if opening.adopted else "",
         )
 
+    def _opening(self) -> Opening:
+        world, settings = self._world, self._world.settings
+        rules = OpeningRules(
+            self.transactional_id, settings.buckets, world.topics, settings.adopted_ids, settings.loss_accepted
+        )
+        return Opening(world.cluster, world.stores, world.clock, rules, self.stats.opening())
+
+    def _take(self, shards: tuple[Shard, ...], *, instead_of: tuple[Shard, ...]) -> None:
+        """Serve these from now on. What was asked for meanwhile still is."""
+        self._wanted = shards if self._wanted is instead_of else self._wanted
+        self.shards = shards
+        self._readers = _readers_of(shards)
+
+    async def _open_beside(
+        self, opening: Opening, producer: TransactionalProducer, shards: Sequence[Shard]
+    ) -> Sequence[Shard]:
+        """Open shards that nobody depends on yet. Those that cannot be: they must not hold up the others."""
+        self.left_out = None
+        try:
+            if shards:
+                await opening.open(producer, shards, _no_group_offset)
+        except (OpenRefused, TopicsMissing) as error:
+            self.left_out = str(error)
+            log.error("%s goes on without %s: %s", self, shards[0].agent.name, error)  # noqa: TRY400 - no defect
+            for shard in shards:
+                shard.release()
+            return shards
+        return ()
+
+    async def _change_shards(self) -> None:
+        """Between two rounds: open what is new, let go of what is gone, and tell the directory. Others are read on."""
+        wanted, producer, opening = self._wanted, self._producer, self._opening()
+        if producer is None:
+            raise RetryablePipelineError("the producer is gone")
+        new = [shard for shard in wanted if shard not in self.shards]
+        gone = [shard for shard in self.shards if shard not in wanted]
+        out = await self._open_beside(opening, producer, new)
+        self._take(tuple(shard for shard in wanted if shard not in out), instead_of=wanted)
+        await self._announce(producer)
+        for shard in gone:
+            if self._catching_up is not None:
+                await self._catching_up.leave(shard)
+            shard.release()
+        self._start_catching_up([shard for shard in new if shard not in out])
+        await self._guard.stop()
+        self._guard.start(self.shards, opening.log_topics(self.shards))
+        await self._seek_all()
+        log.info("%s: %d shards more, %d fewer", self.transactional_id, len(new), len(gone))
+
     async def _announce(self, producer: TransactionalProducer) -> None:
         """Tell the directory that this worker serves the bucket from now on."""
         announcement = self._world.announcement
         if announcement is not None:
             outbox = Outbox(producer.new_batch)
-            outbox.add_rows(
-                announcement.partition, [(announcement.key, announcement.value(self._world.clock.epoch_ms()))]
-            )
+            agents = dict.fromkeys(shard.agent.name for shard in self.shards)
+            value = announcement.of_agents(tuple(agents)).value(self._world.clock.epoch_ms())
+            outbox.add_rows(announcement.partition, [(announcement.key, value)])
             await outbox.produce(producer)
             await producer.commit()
 
-    def _start_catching_up(self) -> None:
-        behind = shards_far_behind(self._readers, self._world.settings.catch_up_records)
-        for shard in self.shards:
+    def _start_catching_up(self, shards: Sequence[Shard]) -> None:
+        far_records = self._world.settings.catch_up_records
+        behind = shards_far_behind(self._readers, far_records).intersection(shards)
+        for shard in shards:
             shard.joined = shard not in behind
         if behind:
-            self._catching_up = CatchUp(self._world.cluster, self.submit, self._world.settings.catch_up_records)
+            self._catching_up = self._catching_up or CatchUp(self._world.cluster, self.submit, far_records)
             self._catching_up.start(behind, self._joined)
 
     async def _joined(self, shard: Shard) -> None:
@@ -277,7 +338,10 @@ class Pipeline:
         try:
             if self._trouble is not None:
                 raise self._trouble
-            if self._must_seek:
+            if self._wanted is not self.shards and not self._closing.is_set():
+                limit_s = self._world.settings.open_timeout
+                await asyncio.wait_for(self._until_closing(self._change_shards()), limit_s)
+            elif self._must_seek:
                 self._must_seek = False
                 await self._seek_all()
             elif todo and not self._closing.is_set():
@@ -311,7 +375,7 @@ class Pipeline:
         return todo
 
     async def _round(self, todo: Sequence[_Waiting]) -> None:
-        fresh = [(w.batch, w.only) for w in todo if w.only or w.batch.epoch == self._epochs.get(w.batch.partition)]
+        fresh = [(w.batch, w.only) for w in todo if self._is_fresh(w)]
         self.stats.batches_dropped += len(todo) - len(fresh)
         plan = plan_round(fresh, self._readers)
         if plan.pieces:
@@ -319,6 +383,12 @@ class Pipeline:
         for source in plan.gaps:
             self.stats.gaps += 1
             await self._seek(source)
+
+    def _is_fresh(self, waiting: _Waiting) -> bool:
+        """Whether the batch was fetched after the last seek, or is for a shard alone that is still served."""
+        if waiting.only is not None:
+            return waiting.only in self.shards
+        return waiting.batch.epoch == self._epochs.get(waiting.batch.partition)
 
     async def _transact(self, plan: Plan) -> None:
         clock, producer = self._world.clock, self._producer
@@ -394,8 +464,8 @@ class Pipeline:
                     await asyncio.wait_for(step(), limit)
                 except Exception as error:  # noqa: BLE001 - the next owner's start fences what is left
                     log.info("%s: %s on the way out: %r", self.transactional_id, step.__name__, error)
-        for shard in self.shards:
-            if self._hand_over:
+        for shard in dict.fromkeys((*self.shards, *self._wanted)):
+            if self._hand_over and shard in self.shards and shard in self._wanted:
                 shard.restored = False
                 continue
             try:
@@ -407,3 +477,16 @@ class Pipeline:
         check_step(self.state, state)
         self.state = state
         self.stats.state_since = self._world.clock.monotonic()
+
+
+def _readers_of(shards: Sequence[Shard]) -> dict[TopicPartition, list[Shard]]:
+    readers: dict[TopicPartition, list[Shard]] = {}
+    for shard in shards:
+        for topic in shard.agent.sources:
+            readers.setdefault(TopicPartition(topic, shard.partition), []).append(shard)
+    return readers
+
+
+async def _no_group_offset(partition: TopicPartition) -> int | None:
+    """For shards that were never served here: the group knows nothing of them."""
+    return None

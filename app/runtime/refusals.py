@@ -64,12 +64,14 @@ def check_position(shard: Shard, topic: str, bounds: LogBounds, *, accept_loss: 
 def check_group(source: TopicPartition, readers: Sequence[Shard], group_offset: int | None) -> None:
     """Refuse restored positions behind what was once reported to the consumer group: the changelog has lost rows.
 
-    An agent that is new to the source has no position yet and may begin at the beginning, beside others that have one.
+    An agent that is new to the source has no position yet and may begin at the beginning, beside others that have one;
+    one that builds a read model anew is behind all others.
     """
     if not group_offset:
         return
-    known = [s.positions[source.topic] for s in readers if s.agent.logged and source.topic in s.positions]
-    if any(s.agent.logged for s in readers) and min(known, default=0) < group_offset:
+    readers = [shard for shard in readers if shard.agent.logged and not shard.agent.building]
+    known = [shard.positions[source.topic] for shard in readers if source.topic in shard.positions]
+    if readers and min(known, default=0) < group_offset:
         raise OpenRefused(
             f"the restored position {min(known, default=0)} of {source.topic}/{source.partition} is behind the group's "
             f"offset {group_offset}: the changelog has lost rows. Restore the role's changelog topics before you go on"

@@ -21,6 +21,7 @@ from app.runtime.faust_shell import commands as _commands  # noqa: F401 - replac
 from app.runtime.faust_shell.assignor import BucketAssignor
 from app.runtime.faust_shell.boot import BrokerGate, GatedBoot
 from app.runtime.faust_shell.consumer import BatchConsumer, BatchSchema, BatchTransport, Reach
+from app.runtime.generations import Generations, Standings
 from app.runtime.kafka.sender import RecordSender
 from app.runtime.lifecycle import State
 from app.runtime.pipeline import Pipeline, Rows, World
@@ -53,7 +54,8 @@ class RoleApp(faust.App):
     def __init__(
         self,
         settings: Settings,
-        agents: Sequence[Agent],
+        agents_of: Callable[[Standings], Sequence[Agent]],
+        sources: Sequence[str],
         *,
         cluster: Cluster,
         stores: StoreFactory,
@@ -62,12 +64,14 @@ class RoleApp(faust.App):
     ) -> None:
         self.fleet_settings = settings
         self.fleet_topics = Topics(settings.topic_prefix)
-        self.fleet_agents = tuple(agents)
+        self._agents_of = agents_of
+        self.fleet_agents = checked(agents_of({}))
         self.pipelines: dict[int, Pipeline] = {}
         self.standbys: dict[int, Standby] = {}
         self.standing_by: frozenset[int] = frozenset()
         self.commit_listeners: list[CommitListener] = []
         self.directory = Directory(settings, self.fleet_topics)
+        self.generations = Generations(self.fleet_topics)
         self.stats: dict[int, PipelineStats] = {}
         self.lag: dict[TopicPartition, int] = {}
         self.drained: frozenset[TopicPartition] = frozenset()
@@ -97,19 +101,40 @@ class RoleApp(faust.App):
             PartitionAssignor=BucketAssignor,
             **faust_settings,
         )
-        self.source_topics = tuple(sorted({topic for agent in agents for topic in agent.sources}))
+        self.source_topics = tuple(sources)
         for topic in self.source_topics:
             self._read_topic(topic)
-        self.gate = BrokerGate(self, cluster, self.required_topics())
+        self.gate = BrokerGate(
+            self,
+            cluster,
+            first=[self.fleet_topics.directory, self.fleet_topics.projections],
+            learn=self._learn_generations,
+            topics=self.required_topics,
+        )
         self.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]
         self.on_partitions_assigned.connect(self._assigned)  # type: ignore[arg-type]
 
     def required_topics(self) -> list[str]:
         """Every topic that the role reads or writes."""
-        topics = {topic for agent in self.fleet_agents for topic in (*agent.sources, *agent.emits)}
+        topics = {*self.source_topics, *(topic for agent in self.fleet_agents for topic in agent.emits)}
         for agent in self.fleet_agents:
             topics.update(t.name for t in self.fleet_topics.of_agent(agent.name, logged=agent.logged))
-        return sorted(topics | {self.fleet_topics.directory})
+        return sorted(topics)
+
+    async def _learn_generations(self) -> None:
+        await self.generations.load(self._cluster)
+        self.fleet_agents = checked(self._agents_of(self.generations.standings))
+
+    def _generations_changed(self) -> None:
+        """A read model is being built anew, or its generations have changed places: serve what there is from now on."""
+        self.fleet_agents = checked(self._agents_of(self.generations.standings))
+        log.info("%s runs %s", self.fleet_settings.worker, ", ".join(agent.name for agent in self.fleet_agents))
+        for bucket, pipeline in self.pipelines.items():
+            pipeline.serve(self._shards(bucket, pipeline.shards))
+        for bucket, standby in list(self.standbys.items()):
+            shards = self._shards(bucket, standby.shards)
+            standby.close(hand_over=shards)
+            self._start_standby(bucket, shards)
 
     def _read_topic(self, topic: str) -> None:
         readers = [agent for agent in self.fleet_agents if topic in agent.sources]
@@ -141,7 +166,7 @@ class RoleApp(faust.App):
 
     def warm_buckets(self) -> list[int]:
         """The buckets whose rows are here besides, from standing by or from an earlier life of this worker."""
-        logged = [agent for agent in self.fleet_agents if agent.logged] or self.fleet_agents
+        logged = [a for a in self.fleet_agents if a.logged and not a.building] or self.fleet_agents
         return [
             bucket
             for bucket in range(self.fleet_settings.buckets)
@@ -194,7 +219,7 @@ class RoleApp(faust.App):
                 self._start_pipeline(bucket)
         open_shards = {gone.bucket: gone.shards for gone in left}
         for bucket in sorted(standing_by - self.standbys.keys()):
-            self._start_standby(bucket, open_shards.get(bucket) or self._shards(bucket))
+            self._start_standby(bucket, self._shards(bucket, open_shards.get(bucket, ())))
         self.assigned = True
         self.brokers_heard = self._clock.monotonic()  # they have just let us into the group
         log.info(
@@ -209,6 +234,7 @@ class RoleApp(faust.App):
             self._in_background(self._watch())
             self._in_background(self._tick())
             self._in_background(self.directory.follow(self._cluster))
+            self._in_background(self.generations.follow(self._cluster, self._generations_changed))
 
     def _whole_buckets(self, assigned: set[TopicPartition]) -> set[int]:
         buckets, partitions = self.fleet_settings.buckets, self.fleet_settings.partitions
@@ -227,7 +253,7 @@ class RoleApp(faust.App):
         """Serve a bucket, with the open stores of its standby where there was one."""
         standby = self.standbys.pop(bucket, None)
         if standby is not None:
-            standby.close(hand_over=True)
+            standby.close(hand_over=standby.shards)
         pipeline = self.pipelines[bucket] = Pipeline(
             bucket,
             self._shards(bucket) if standby is None else standby.shards,
@@ -253,8 +279,14 @@ class RoleApp(faust.App):
         standby.close()
         self._in_background(self._tell_standby(standby.bucket, stands=False))
 
-    def _shards(self, bucket: int) -> list[Shard]:
-        return [Shard(agent, number) for number in self._numbers(bucket) for agent in self.fleet_agents]
+    def _shards(self, bucket: int, there: Sequence[Shard] = ()) -> list[Shard]:
+        """The shards of a bucket: those that are there already, and new ones."""
+        known = {(shard.agent.name, shard.partition): shard for shard in there}
+        wanted = [(agent, number) for number in self._numbers(bucket) for agent in self.fleet_agents]
+        for agent, number in wanted:
+            if (shard := known.get((agent.name, number))) is not None and shard.agent.building != agent.building:
+                shard.agent = agent  # it is read from now on
+        return [known.get((agent.name, number)) or Shard(agent, number) for agent, number in wanted]
 
     def _numbers(self, bucket: int) -> list[int]:
         return partitions_of([bucket], self.fleet_settings.buckets, self.fleet_settings.partitions)
@@ -422,8 +454,9 @@ class RoleApp(faust.App):
             coordinator._group_instance_id = None
 
 
-def check_agents(agents: Sequence[Agent]) -> None:
-    """Refuse a catalogue in which two agents share a name: they would share a changelog."""
+def checked(agents: Sequence[Agent]) -> tuple[Agent, ...]:
+    """The agents; refuses a catalogue in which two share a name: they would share a changelog."""
     names = [agent.name for agent in agents]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigurationRefused(f"agents need names of their own: {', '.join(repeated)}")
+    return tuple(agents)

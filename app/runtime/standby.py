@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from aiokafka.errors import KafkaError
 
@@ -53,10 +53,10 @@ class Standby:
         self._replay = Replay(clock, topics)
         self._on_written, self._on_caught_up = on_written, on_caught_up
         self._closing = asyncio.Event()
-        self._hand_over = False
+        self._hand_over: Collection[Shard] = ()
 
-    def close(self, *, hand_over: bool = False) -> None:
-        """End; `run` returns when it is done. `hand_over`: leave the stores open for the pipeline that comes."""
+    def close(self, *, hand_over: Collection[Shard] = ()) -> None:
+        """End; `run` returns when it is done. `hand_over`: whose stores to leave open for what comes next."""
         self._hand_over = hand_over
         self._closing.set()
 
@@ -70,8 +70,8 @@ class Standby:
             for task in (following, closing):
                 task.cancel()
             await asyncio.gather(following, closing, return_exceptions=True)
-            if not self._hand_over:
-                for shard in self.shards:
+            for shard in self.shards:
+                if shard not in self._hand_over:
                     self._release(shard)
 
     async def _follow_for_ever(self) -> None:

@@ -32,6 +32,10 @@ DIRECTORY = Topic("fleet.directory", COMPACTED, partitions=1)
 """Who serves what: `role/bucket` → the owner's address, written by each pipeline as it opens."""
 
 
+PROJECTIONS = Topic("fleet.projections", COMPACTED, partitions=1)
+"""Which generation of each read model is read, and which is being built: projection → its standing."""
+
+
 @dataclass(frozen=True)
 class Topics:
     """The names of the fleet's topics, with the fleet's prefix."""
@@ -62,6 +66,10 @@ class Topics:
         """Events that were brought to the partitions of other keys: chains' instances, re-keyed read models."""
         return f"{self.prefix}{name}.inbox"
 
+    def inboxes(self, name: str) -> tuple[str, str]:
+        """The two inboxes of a re-keyed read model: its generations take turns, so that one is built beside another."""
+        return self.inbox(name), self.inbox(f"{name}.even")
+
     def ticks(self, chain: str) -> str:
         """The time, told to the partitions of a chain or a window."""
         return f"{self.prefix}{chain}.ticks"
@@ -88,6 +96,11 @@ class Topics:
     def directory(self) -> str:
         """See `DIRECTORY`."""
         return f"{self.prefix}{DIRECTORY.name}"
+
+    @property
+    def projections(self) -> str:
+        """See `PROJECTIONS`."""
+        return f"{self.prefix}{PROJECTIONS.name}"
 
     def of_category(self, category: str) -> list[Topic]:
         """The topics of one kind of aggregate."""

@@ -13,7 +13,7 @@ from app.kernel import Message, Outcome
 from app.kernel.errors import ConfigurationRefused
 from app.runtime.codec import ACCEPTED, REJECTED, Codec
 from app.runtime.settings import Settings
-from app.runtime.topics import Topic
+from app.runtime.topics import Topic, Topics
 
 Types = Mapping[str, type[msgspec.Struct]]
 """The types of data by wire name."""
@@ -34,6 +34,7 @@ ABOUT = {
     "fleet.alerts": "Thin events: which filter has picked which event. Whoever is told asks the views for more.",
     "fleet.directory": "Who serves what: `role/bucket` → the owner's address, compacted.",
     "fleet.notifications": "The bus, where it is on Kafka: thin events, whoever hears them asks the views.",
+    "fleet.projections": "Which generation of each read model is read, which is being built: by its name, compacted.",
     "fleet.redrive": "Dead letters on their way back to the agents that could not handle them.",
 }
 """By the topic's name without the prefix, or by its last word."""
@@ -90,7 +91,8 @@ def _types(catalogue: Catalogue) -> dict[str, Types]:
         found[f"{chain.name}.inbox"] = _by_name(kind for followed in chain.follows for kind in followed.events)
     events = {aggregate.category: aggregate.events for aggregate in catalogue.aggregates}
     for projection in catalogue.projections:
-        found[f"{projection.name}.inbox"] = _by_name(events[projection.category])
+        for inbox in Topics().inboxes(projection.name):
+            found[inbox] = _by_name(events[projection.category])
     for filter_ in catalogue.filters:
         found[f"{filter_.name}.inbox"] = _by_name([filter_.event])
     return found

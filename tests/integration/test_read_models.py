@@ -49,6 +49,8 @@ class Client:
         after, worker = "", 0
         while True:
             status, body, _ = await self.ask(f"{path}?limit={limit}{after}", worker % len(self.urls))
+            if status in (404, 503):  # not there yet, or on its way: who waits for it asks again
+                return found
             assert status == 200, body
             found += body["items"]
             if body["next"] is None:

@@ -23,6 +23,7 @@ SETTINGS = Settings(partitions=PARTITIONS, buckets=1, rounds_per_s_max=1e9, sett
 TOPICS = Topics()
 TURNS_MAX = 20_000
 MARKS_AFTER_REQUESTS = 3
+TURNS_BEFORE_LATER = 8
 
 Content = tuple[bytes | None, bytes | None]
 
@@ -90,19 +91,29 @@ class Town:
             self.cluster.append(TopicPartition(topic, partition_of(key, PARTITIONS)), (key.encode(), value))
 
     async def live(
-        self, *, dies_at: int | None = None, batch: int = 500, disk_lost: bool = False, jumps: Sequence[int] = ()
+        self,
+        *,
+        dies_at: int | None = None,
+        batch: int = 500,
+        disk_lost: bool = False,
+        jumps: Sequence[int] = (),
+        then: Sequence[Agent] | None = None,
     ) -> int:
-        """One life: until everything is folded, or until its death. How many side effects it came to."""
+        """One life: until everything is folded, or until its death. How many side effects it came to.
+
+        `then` are the agents that it is to run from a moment in the middle of it on.
+        """
         if disk_lost:
             self.stores.lose()
         life = Life(self.cluster, dies_at)
         shards = [Shard(agent, number) for number in range(PARTITIONS) for agent in self.agents]
-        source = SimulatedSource(life, _sources(shards), batch_records_max=batch)
+        later = None if then is None else _regrouped(shards, then)
+        source = SimulatedSource(life, _sources([*shards, *(later or ())]), batch_records_max=batch)
         pipeline = Pipeline(0, shards, self._world(life, source))
         running = asyncio.create_task(pipeline.run())
         dying = asyncio.create_task(life.dead.wait())
         try:
-            await _feed(pipeline, source, life, list(jumps))
+            await _feed(pipeline, source, life, list(jumps), later)
         finally:
             pipeline.close()
             await asyncio.wait({running})
@@ -144,19 +155,30 @@ class Town:
         return Lived(records, rows, effects)
 
 
+def _regrouped(shards: Sequence[Shard], agents: Sequence[Agent]) -> list[Shard]:
+    there = {(shard.agent.name, shard.partition): shard for shard in shards}
+    wanted = [(agent, number) for number in range(PARTITIONS) for agent in agents]
+    return [there.get((agent.name, number)) or Shard(agent, number) for agent, number in wanted]
+
+
 def _sources(shards: Sequence[Shard]) -> list[TopicPartition]:
     return sorted({TopicPartition(topic, shard.partition) for shard in shards for topic in shard.agent.sources})
 
 
-async def _feed(pipeline: Pipeline, source: SimulatedSource, life: Life, jumps: list[int]) -> None:
+async def _feed(
+    pipeline: Pipeline, source: SimulatedSource, life: Life, jumps: list[int], later: list[Shard] | None
+) -> None:
     """Fetch and hand over, as the worker's consumer does, until nothing is left. It may `jump` somewhere unasked."""
     idle = 0
-    for _ in range(TURNS_MAX):
+    for turn in range(TURNS_MAX):
         if life.dead.is_set() or pipeline.refusal is not None:
             return
         if not pipeline.ready:
             await asyncio.sleep(0)
             continue
+        if later is not None and turn > TURNS_BEFORE_LATER:
+            pipeline.serve(later)
+            later = None
         if jumps:
             offset = jumps.pop()
             for partition in source.positions:
@@ -164,7 +186,7 @@ async def _feed(pipeline: Pipeline, source: SimulatedSource, life: Life, jumps: 
         batches = source.fetch_all()
         await asyncio.gather(*(pipeline.submit(batch) for batch in batches))
         idle = idle + 1 if not batches and source.idle and _all_folded(pipeline, source) else 0
-        if idle > MARKS_AFTER_REQUESTS + 1:
+        if idle > MARKS_AFTER_REQUESTS + 1 and later is None and pipeline.settled:
             return
         if idle and not life.dead.is_set():
             await life.topic_ids([])  # a request like others: by and by, marks become visible
@@ -174,4 +196,4 @@ async def _feed(pipeline: Pipeline, source: SimulatedSource, life: Life, jumps: 
 
 def _all_folded(pipeline: Pipeline, source: SimulatedSource) -> bool:
     at = pipeline.source_positions()
-    return all(at[partition] >= position for partition, position in source.positions.items())
+    return all(at.get(partition, position) >= position for partition, position in source.positions.items())

@@ -18,6 +18,7 @@ from app.catalogue import CATALOGUE
 from app.kernel.errors import UndecodableMessage
 from app.runtime.batch import Decode
 from app.runtime.directory import Directory
+from app.runtime.generations import Generations
 from app.runtime.ports import TopicPartition
 from app.runtime.simulated.log import SimulatedRecord
 from app.runtime.topics import partition_of
@@ -81,6 +82,14 @@ def test_the_directory_passes_by_what_is_no_entry(key: bytes | None, value: byte
     directory._note(key, value)
     directory.owner("a", 1)
     assert directory.entries() is not None
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(KEYS, garbage() | st.sampled_from([{"live": 0}, {"live": "1"}, {"building": -1}, {"live": 2}]).map(encode))
+def test_generations_pass_by_what_is_no_standing(key: bytes | None, value: bytes | None) -> None:
+    generations = Generations(TOPICS)
+    generations._note(key, value)
+    assert all(standing.live >= 1 for standing in generations.standings.values())
 
 
 def dead_letters(town: Town) -> list[SimulatedRecord]:

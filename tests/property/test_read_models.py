@@ -48,11 +48,11 @@ def town() -> Town:
     return Town(ONLY_READS.agents(SETTINGS), ONLY_READS.topics(SETTINGS))
 
 
-def wish(made: Town, wishes: Sequence[Wish]) -> None:
+def wish(made: Town, wishes: Sequence[Wish], name: str = "o") -> None:
     """Send the commands of each order's life."""
     codec = Codec(CATALOGUE.aggregates[0].commands)
     for number, (customer, day, cents, fate) in enumerate(wishes):
-        order_id, price = f"o{number}", Decimal(cents) / 100
+        order_id, price = f"{name}{number}", Decimal(cents) / 100
         life: list[OrderCommand] = [
             CreateOrder(order_id, customer, "Ann", "a@example.org", (Item("p", 1, price),)),
             *([ProcessPayment(order_id, "pay", price)] if fate in ("is paid", "is refunded") else []),

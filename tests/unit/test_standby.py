@@ -96,7 +96,7 @@ async def test_its_stores_are_handed_over_open(town: Town) -> None:
     standby = standby_of(town, MemoryStores())
     running = asyncio.create_task(standby.run())
     await until(lambda: standby.caught_up)
-    standby.close(hand_over=True)
+    standby.close(hand_over=standby.shards)
     await running
     assert all(shard.store is not None and shard.warm for shard in standby.shards)
     assert projected(standby, "o3") is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, cast
 
 from aiokafka.errors import KafkaError
@@ -21,12 +21,25 @@ TRY_TIMEOUT_S = 10.0
 
 
 class BrokerGate(Service):
-    """Waits for a broker and for every topic: a worker that starts in an outage waits instead of exiting."""
+    """Waits for a broker and for every topic: a worker that starts in an outage waits instead of exiting.
 
-    def __init__(self, app: Any, cluster: Cluster, topics: Sequence[str]) -> None:
+    Which topics are needed may be known only when others were read: `first` are those, `learn` reads them, and
+    `topics()` says what is needed then.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        cluster: Cluster,
+        *,
+        first: Sequence[str],
+        learn: Callable[[], Awaitable[None]],
+        topics: Callable[[], Sequence[str]],
+    ) -> None:
         self._app = app
         self._cluster = cluster
-        self._topics = list(topics)
+        self._first, self._learn, self._topics = first, learn, topics
+        self._learnt = False
         self.waiting_for: str | None = "the brokers"
         super().__init__()
 
@@ -46,11 +59,19 @@ class BrokerGate(Service):
 
     async def _missing(self) -> str | None:
         try:
-            found = await asyncio.wait_for(self._cluster.topic_ids(self._topics), TRY_TIMEOUT_S)
+            async with asyncio.timeout(TRY_TIMEOUT_S):
+                missing = await self._not_there(self._first)
+                if not missing and not self._learnt:
+                    await self._learn()
+                    self._learnt = True
+                missing = missing or await self._not_there(self._topics())
         except (KafkaError, OSError, TimeoutError, FleetError) as error:
             return f"the brokers ({type(error).__name__})"
-        missing = [topic for topic in self._topics if topic not in found]
         return f"the topics {', '.join(missing)}: make them with `fleet topics`" if missing else None
+
+    async def _not_there(self, topics: Sequence[str]) -> list[str]:
+        found = await self._cluster.topic_ids(list(topics))
+        return [topic for topic in topics if topic not in found]
 
 
 class GatedBoot(BootStrategy):
