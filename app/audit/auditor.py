@@ -13,7 +13,8 @@ from app.audit.chains import Chains
 from app.audit.checker import Checker, Shared
 from app.audit.findings import Verdict
 from app.audit.letters import Letters
-from app.audit.orders import OrderRows
+from app.audit.orders import OrderRows, Orders
+from app.audit.read_models import CustomerOrders, Customers, OrdersByDay
 from app.audit.records import Kind, Seen
 from app.audit.stock import Reservations, Stock
 from app.audit.streams import Streams
@@ -69,7 +70,7 @@ class Auditor:
     def __init__(self) -> None:
         self.shared = shared = Shared()
         self._letters = Letters(shared)
-        stock = Stock(shared)
+        stock, orders = Stock(shared), Orders()
         # In this order a record's ids are noted before others ask for them.
         self.checkers: tuple[Checker, ...] = (
             Streams(shared),
@@ -77,7 +78,11 @@ class Auditor:
             Outcomes(shared),
             Claims(shared),
             Causes(shared),
-            OrderRows(shared),
+            orders,
+            OrderRows(shared, orders),
+            OrdersByDay(shared),
+            Customers(shared),
+            CustomerOrders(shared, orders),
             stock,
             Reservations(stock),
             Chains(shared),

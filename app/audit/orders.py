@@ -10,10 +10,10 @@ from typing import Any
 
 from app.audit.checker import Shared
 from app.audit.findings import Findings
-from app.audit.letters import parked_key
 from app.audit.records import Kind, Message, Seen
+from app.audit.rows import Rows
 
-CATEGORY, AGENT, TABLE = "orders", "projecting-orders", "orders"
+CATEGORY = "orders"
 CREATED, FAILED = "order.created", "order.payment-failed"
 
 STATUS_AFTER = {
@@ -45,6 +45,8 @@ class Order:
     status: str = ""
     total: Decimal = Decimal(0)
     ordered: int = 0
+    customer: int = 0
+    created: int = 0
     moments: int = 0
     told: int = 0
     failed_payments: int = 0
@@ -56,20 +58,22 @@ class Order:
         self.status = STATUS_AFTER.get(kind, self.status)
         self.failed_payments += kind == FAILED
         if kind in MOMENTS:
-            self.moments ^= hash((MOMENTS[kind], _time(message.time)))
+            self.moments ^= hash((MOMENTS[kind], moment(message.time)))
         if kind in KEPT:
             name, source = KEPT[kind]
             self.told ^= hash((name, data[source]))
         if kind == CREATED:
             self.total = Decimal(data["total"])
             self.ordered = _ordered(data)
+            self.customer = hash(data["customer_id"])
+            self.created = hash(moment(message.time))
 
     def differences(self, row: Mapping[str, Any]) -> list[str]:
         """In what the row of the same version differs."""
         moments = told = 0
         for name in MOMENTS.values():
             if row.get(name) is not None:
-                moments ^= hash((name, _time(row[name])))
+                moments ^= hash((name, moment(row[name])))
         for name, _ in KEPT.values():
             if row.get(name) is not None:
                 told ^= hash((name, row[name]))
@@ -85,44 +89,31 @@ class Order:
         return [name for name, is_same in same.items() if not is_same]
 
 
-class OrderRows:
-    """Row for row, field for field, at the same version. Rows that lag behind are in flight."""
+class Orders:
+    """What the events of all orders come to; and whether the totals are right."""
 
-    kinds = frozenset({Kind.EVENT, Kind.ROW, Kind.ENGINE_ROW})
+    kinds = frozenset({Kind.EVENT})
 
-    def __init__(self, shared: Shared) -> None:
-        self._parked = shared.parked
-        self._orders: dict[str, Order] = {}
-        self._rows: dict[str, tuple[int, Any]] = {}
+    def __init__(self) -> None:
+        self.folded: dict[str, Order] = {}
         self.totals = Findings("order-totals", "an order's total is the sum of price times quantity")
-        self.rows = Findings(
-            "orders-equal-events", "each row of the order read model is the fold of the order's events"
-        )
 
     @property
     def findings(self) -> Sequence[Findings]:
         """The books of its invariants."""
-        return self.totals, self.rows
+        return (self.totals,)
 
     def take(self, seen: Seen) -> None:
-        """The next event or row."""
-        if seen.place == (Kind.EVENT, CATEGORY) and seen.message is not None:
-            self._event(seen, seen.message)
-        elif seen.place == (Kind.ROW, AGENT) and seen.table == TABLE:
-            self._row(seen, seen.row_key.decode(errors="replace"))
-        elif seen.place == (Kind.ENGINE_ROW, AGENT) and (key := parked_key(seen)) is not None:
-            self.rows.settle(key.decode(errors="replace"))  # its events lie in the dead letters, and are told of there
-
-    def _event(self, seen: Seen, message: Message) -> None:
-        order_id = message.subject
-        order = self._orders.setdefault(order_id, Order())
+        """The next event."""
+        message = seen.message
+        if seen.place != (Kind.EVENT, CATEGORY) or message is None:
+            return
         try:
-            order.apply(message)
+            self.folded.setdefault(message.subject, Order()).apply(message)
             if message.fact == CREATED:
                 self._check_total(seen, message)
         except (LookupError, TypeError, ValueError, ArithmeticError) as error:
-            self.rows.broken(f"{seen.at}: {message.fact} of {order_id} cannot be folded: {error!r}")
-        self._compare(order_id, order, seen)
+            self.totals.broken(f"{seen.at}: {message.type} of {message.subject} cannot be folded: {error!r}")
 
     def _check_total(self, seen: Seen, message: Message) -> None:
         total = Decimal(message.data["total"])
@@ -131,32 +122,42 @@ class OrderRows:
             come_to == total, lambda: f"{seen.at}: the total of {message.subject} is {total}, its items are {come_to}"
         )
 
-    def _row(self, seen: Seen, order_id: str) -> None:
-        if not isinstance(seen.row, dict) or not isinstance(seen.row.get("row"), dict):
-            self.rows.broken(f"{seen.at}: the row of {order_id} is gone or unreadable")
-            return
-        self._rows[order_id] = int(seen.row["version"]), seen.row["row"]
-        self._compare(order_id, self._orders.get(order_id), seen)
 
-    def _compare(self, order_id: str, order: Order | None, seen: Seen) -> None:
-        """Compare where both are at one version; what is compared need not be kept."""
-        version, row = self._rows.get(order_id, (0, None))
-        at = order.version if order is not None else 0
-        if row is None or order is None or version != at:
-            if (AGENT, order_id.encode()) not in self._parked:
-                open_ = self.rows.reopen if seen.place.kind is Kind.ROW else self.rows.open
-                open_(order_id, seen.now, f"{order_id}: its events are at version {at}, its row is at another")
-            return
-        del self._rows[order_id]
-        self.rows.settle(order_id)
-        try:
-            wrong = order.differences(row)
-        except (LookupError, TypeError, ValueError, ArithmeticError) as error:
-            wrong = [repr(error)]
-        self.rows.expect(not wrong, lambda: f"{seen.at}: {order_id} at version {version} differs: {', '.join(wrong)}")
+class OrderRows:
+    """Row for row, field for field, at the same version."""
+
+    kinds = frozenset({Kind.EVENT, Kind.ROW, Kind.ENGINE_ROW})
+
+    def __init__(self, shared: Shared, orders: Orders) -> None:
+        self._orders = orders.folded
+        self.rows = Findings(
+            "orders-equal-events", "each row of the order read model is the fold of the order's events"
+        )
+        self._rows = Rows(shared, self.rows, "projecting-orders", "orders")
+
+    @property
+    def findings(self) -> Sequence[Findings]:
+        """The books of its invariants."""
+        return (self.rows,)
+
+    def take(self, seen: Seen) -> None:
+        """The next event or row."""
+        if seen.place == (Kind.EVENT, CATEGORY) and seen.message is not None:
+            self._compare(seen, seen.message.subject)
+        elif self._rows.is_row(seen):
+            order_id = seen.row_key.decode(errors="replace")
+            if self._rows.put(seen, order_id) is not None:
+                self._compare(seen, order_id)
+        elif (key := self._rows.parks(seen)) is not None:
+            self.rows.settle(key.decode(errors="replace"))
+
+    def _compare(self, seen: Seen, order_id: str) -> None:
+        order = self._orders.get(order_id) or Order()
+        self._rows.compare(seen, order_id, order.version, order.differences, order_id.encode())
 
 
-def _time(told: str | datetime) -> datetime:
+def moment(told: str | datetime) -> datetime:
+    """A time as JSON or as MessagePack tells it."""
     return (told if isinstance(told, datetime) else datetime.fromisoformat(told)).astimezone(UTC)
 
 

@@ -151,6 +151,42 @@ def row_of_an_order_that_never_was(log: Log) -> None:
     log.put(ROWS, decoded(one), one, key=b"orders\0ghost")
 
 
+def last_row(log: Log, table: bytes, key: bytes = b"") -> Any:
+    """The newest row of a table whose key holds `key`."""
+    return [r for r in log.records if r.key and r.key.startswith(table + b"\0") and key in r.key and r.value][-1]
+
+
+def cent_lost_on_a_day(log: Log) -> None:
+    log.change(last_row(log, b"orders-by-day"), lambda told: told["row"].update(total="0.01"))
+
+
+def order_not_counted_on_a_day(log: Log) -> None:
+    log.drop(last_row(log, b"orders-by-day"))
+
+
+def cent_too_much_spent(log: Log) -> None:
+    log.change(last_row(log, b"customers", b"vip"), lambda told: told["row"].update(spent="1200.51"))
+
+
+def customer_behind(log: Log) -> None:
+    log.drop(last_row(log, b"customers", b"new"))
+
+
+def status_wrong_in_a_list(log: Log) -> None:
+    log.change(last_row(log, b"customer-orders", b"paid"), lambda told: told["row"].update(status="created"))
+
+
+def in_the_list_of_another(log: Log) -> None:
+    for row in [r for r in log.records if r.key and r.key.startswith(b"customer-orders\0") and b"paid" in r.key]:
+        moved = replace(row, key=(row.key or b"").replace(b"vip", b"new"))
+        log.records[log.records.index(row)] = moved
+
+
+def twice_in_a_list(log: Log) -> None:
+    row = last_row(log, b"customer-orders", b"paid")
+    log.put(row.topic, decoded(row), row, key=row.key.replace(b"\x80", b"\x81"))
+
+
 def stock_below_nothing(log: Log) -> None:
     log.change(log.find(STOCK, of("inventory.stocked.v1", "p1")), lambda e: e["data"].update(quantity=0, available=0))
 
@@ -230,7 +266,14 @@ CORRUPTIONS: list[tuple[Callable[[Log], None], set[str]]] = [
     (chain_command_without_cause, {"causes-exist"}),
     (correlation_lost, {"correlations-consistent"}),
     (chain_correlates_otherwise, {"correlations-consistent"}),
-    (wrong_total, {"order-totals"}),
+    (wrong_total, {"order-totals", "days-equal-orders", "customer-orders-equal-orders"}),
+    (cent_lost_on_a_day, {"days-equal-orders"}),
+    (order_not_counted_on_a_day, {"days-equal-orders"}),
+    (cent_too_much_spent, {"customers-equal-orders"}),
+    (customer_behind, {"customers-equal-orders"}),
+    (status_wrong_in_a_list, {"customer-orders-equal-orders"}),
+    (in_the_list_of_another, {"customer-orders-equal-orders"}),
+    (twice_in_a_list, {"customer-orders-equal-orders"}),
     (cent_lost_in_a_row, {"orders-equal-events"}),
     (status_wrong_in_a_row, {"orders-equal-events"}),
     (row_behind, {"orders-equal-events"}),
