@@ -10,7 +10,7 @@ COPY app app
 COPY agents agents
 COPY tables tables
 COPY loadtest loadtest
-COPY bench bench
+COPY bench chaos bench
 # Built by the setuptools of the lock: dependencies require it as well, so it stays; pip does not.
 RUN pip install --no-cache-dir --no-deps --no-build-isolation . && pip check && pip uninstall -y pip
 

@@ -28,6 +28,9 @@ tools: ## install what tests need besides Python, where it is missing: redis-ser
 demo: $(STAMP) ## start a local fleet, drive orders through it, recount:  make demo ARGS="--orders 5000 --json demo.json"
 	@$(BIN)/fleet demo $(ARGS)
 
+chaos: $(STAMP) ## break everything around a fleet of three brokers:  make chaos ARGS="--seed 7 --seconds 120 --json chaos.json"
+	@$(BIN)/fleet chaos $(ARGS)
+
 test: $(STAMP) ## every test of the everyday suite, against a real Kafka that it starts
 	@.ci/tools || echo "Going on without: the tests that need it will fail." >&2
 	@$(BIN)/python -m pytest $(ARGS)

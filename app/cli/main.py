@@ -190,6 +190,13 @@ def load(arguments: tuple[str, ...]) -> None:
     _run_instead("loadtest.load", arguments)
 
 
+@cli.command(context_settings=PASS_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def chaos(arguments: tuple[str, ...]) -> None:
+    """Break everything around a fleet of its own, and recount. `fleet chaos --help` tells its options."""
+    _run_instead("chaos", arguments)
+
+
 def _run_instead(module: str, arguments: tuple[str, ...]) -> None:
     """Become another program: the product never imports what stands in for the outside world."""
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])

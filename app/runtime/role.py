@@ -24,7 +24,7 @@ from app.runtime.faust_shell.consumer import BatchConsumer, BatchSchema, BatchTr
 from app.runtime.generations import Generations, Standings
 from app.runtime.kafka.sender import RecordSender
 from app.runtime.lifecycle import State
-from app.runtime.pipeline import Pipeline, Rows, World
+from app.runtime.pipeline import OnEffect, Pipeline, Rows, World
 from app.runtime.ports import Clock, Cluster, StoreFactory, TopicPartition
 from app.runtime.settings import Settings
 from app.runtime.shard import Shard
@@ -82,6 +82,7 @@ class RoleApp(faust.App):
         self._bucket_tasks: dict[int, asyncio.Task[None]] = {}
         self._background: set[asyncio.Task[Any]] = set()
         self._cluster, self._stores, self._clock = cluster, stores, clock
+        self._on_effect: OnEffect = lambda name: None
         super().__init__(
             settings.group,
             broker=[f"kafka://{broker.strip()}" for broker in settings.brokers.split(",")],
@@ -113,6 +114,12 @@ class RoleApp(faust.App):
         )
         self.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]
         self.on_partitions_assigned.connect(self._assigned)  # type: ignore[arg-type]
+
+    def instrument(
+        self, on_effect: OnEffect, clock: Callable[[Clock], Clock], stores: Callable[[StoreFactory], StoreFactory]
+    ) -> None:
+        """Let a test bed watch and disturb what the engine does, before it starts. Nothing in the product calls it."""
+        self._on_effect, self._clock, self._stores = on_effect, clock(self._clock), stores(self._stores)
 
     def required_topics(self) -> list[str]:
         """Every topic that the role reads or writes."""
@@ -313,6 +320,7 @@ class RoleApp(faust.App):
             topics=self.fleet_topics,
             announcement=self.directory.announcement(bucket, [agent.name for agent in self.fleet_agents]),
             on_committed=self._committed,
+            on_effect=self._on_effect,
         )
 
     async def seek(self, partition: TopicPartition, offset: int) -> int:

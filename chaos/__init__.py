@@ -1,0 +1,1 @@
+"""Chaos on real processes: three brokers, many workers, whatever can go wrong. The product never imports this."""
