@@ -60,6 +60,9 @@ failover: $(STAMP) ## measure how long partitions stop when workers are killed, 
 recovery: $(STAMP) ## measure how fast a worker that has lost its disk restores its rows
 	@$(BIN)/python -m bench.recovery $(ARGS)
 
+overload: $(STAMP) ## offer ten times what the fleet can do for a minute: answers, memory, draining
+	@$(BIN)/python -m bench.overload $(ARGS)
+
 LOCK := $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 lock: $(STAMP) ## resolve the dependencies anew into requirements.lock and, for the image, requirements-runtime.lock

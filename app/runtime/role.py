@@ -21,6 +21,7 @@ from app.runtime.faust_shell import commands as _commands  # noqa: F401 - replac
 from app.runtime.faust_shell.assignor import BucketAssignor
 from app.runtime.faust_shell.boot import BrokerGate, GatedBoot
 from app.runtime.faust_shell.consumer import BatchConsumer, BatchSchema, BatchTransport, Reach
+from app.runtime.flow import Flow
 from app.runtime.generations import Generations, Standings
 from app.runtime.kafka.sender import RecordSender
 from app.runtime.lifecycle import State
@@ -75,6 +76,7 @@ class RoleApp(faust.App):
         self.stats: dict[int, PipelineStats] = {}
         self.lag: dict[TopicPartition, int] = {}
         self.drained: frozenset[TopicPartition] = frozenset()
+        self.flow = Flow()
         self.torn_buckets = 0
         self.assigned = False
         self.pulse = self.brokers_heard = clock.monotonic()
@@ -362,7 +364,9 @@ class RoleApp(faust.App):
             try:
                 reaches = await asyncio.wait_for(self._batch_consumer.thread.reaches(), WATCH_EVERY_S)
                 self._note_answers(reaches.values())
-                self.lag = {s: reaches[s].lag(at) for s, at in self._positions().items() if s in reaches}
+                positions = self._positions()
+                self.lag = {s: reaches[s].lag(at) for s, at in positions.items() if s in reaches}
+                self.flow.note(positions, self.lag, self._clock.monotonic())
                 since = self._clock.epoch_ms() - ANSWER_AGE_MS_MAX
                 self.drained = frozenset(s for s, lag in self.lag.items() if not lag and reaches[s].answered_ms > since)
             except Exception as error:  # noqa: BLE001 - a figure for people; the next turn tries again

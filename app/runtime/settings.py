@@ -56,6 +56,8 @@ class Settings(BaseSettings):
     """What carries notifications between workers: memory is for a single worker, redis needs a Redis."""
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", pattern=r"^(rediss?|unix)://")
     """The Redis of FLEET_BUS=redis."""
+    requests_max: int = Field(default=256, ge=1, le=100_000)
+    """Most requests that a worker has under way at a time; it answers 503 to what is more."""
 
     session_timeout: float = Field(default=6.0, ge=1.0, le=300.0)
     """A worker that is not heard of for so long loses its buckets to others."""

@@ -18,6 +18,7 @@ from app.runtime.codec import COMMAND_ID_CHARS_MAX, NOT_JSON, Codec, utc_now
 from app.runtime.kafka.sender import RecordSender
 from app.runtime.ports import TopicPartition
 from app.runtime.shard import Shard
+from app.views.admission import Admission
 from app.views.bodies import check_json
 from app.views.commits import Commits
 from app.views.operations import QUERY_PROBLEMS, Answer, Operation, serve
@@ -51,9 +52,12 @@ class TakenAnswer(msgspec.Struct):
 class CommandViews:
     """The command side. One per worker; used in the web thread."""
 
-    def __init__(self, places: Places, commits: Commits, aggregates: tuple[ServedAggregate, ...]) -> None:
+    def __init__(
+        self, places: Places, commits: Commits, admission: Admission, aggregates: tuple[ServedAggregate, ...]
+    ) -> None:
         self._places = places
         self._commits = commits
+        self._admission = admission
         self._aggregates = aggregates
         self._by_name = {kind.__name__: (one, kind) for one in aggregates for kind in one.aggregate.commands}
         self._codec = Codec.of_commands(*(one.aggregate for one in aggregates))
@@ -130,6 +134,7 @@ class CommandViews:
         if self._sender is None:
             self._sender = RecordSender(settings.brokers, timeout_s=max(self._wait_s, SEND_TIMEOUT_S_MIN))
         topic = self._places.app.fleet_topics.commands(served.aggregate.category)
+        self._admission.check_backlog(TopicPartition(topic, shard.partition))
         value = self._codec.encode(envelope, SOURCE)
         try:
             await self._sender.send(TopicPartition(topic, shard.partition), envelope.stream_id.encode(), value)

@@ -66,6 +66,7 @@ class HealthViews:
                 }
                 for bucket, pipeline in pipelines.items()
             },
+            "lag": sum(app.lag.values()),
             "standbys": {
                 str(bucket): {"caught_up": standby.caught_up, "behind": standby.behind, "rows": standby.rows}
                 for bucket, standby in sorted(dict(app.standbys).items())

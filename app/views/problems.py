@@ -20,20 +20,23 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Problem(FleetError):
-    """An answer that is not the wished one. `type_` ends in a word for programs, `detail` is for people."""
+    """An answer that is not the wished one. `type_` ends in a word for programs, `detail` is for people.
 
-    def __init__(self, status: int, type_: str, detail: str, *, retry: bool = False, **extra: Any) -> None:
+    `retry_after_s`: in how many seconds it is worth another try; 0 where it is not.
+    """
+
+    def __init__(self, status: int, type_: str, detail: str, *, retry_after_s: int = 0, **extra: Any) -> None:
         super().__init__(detail)
         self.status = status
         self.type_ = type_
         self.detail = detail
-        self.retry = retry
+        self.retry_after_s = retry_after_s
         self.extra = extra
 
     def response(self) -> web.Response:
         """The answer."""
         body = {"type": f"urn:eventfleet:problem:{self.type_}", "title": self.type_.replace("_", " "), **self.extra}
-        headers = {"Retry-After": str(RETRY_AFTER_S)} if self.retry else {}
+        headers = {"Retry-After": str(self.retry_after_s)} if self.retry_after_s else {}
         return answer(
             body | {"status": self.status, "detail": self.detail},
             status=self.status,
@@ -44,7 +47,7 @@ class Problem(FleetError):
 
 def not_ready(detail: str) -> Problem:
     """503: nothing was done, the client may try again in a moment."""
-    return Problem(503, "not_ready", detail, retry=True)
+    return Problem(503, "not_ready", detail, retry_after_s=RETRY_AFTER_S)
 
 
 def answer(

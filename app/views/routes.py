@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from app.runtime.role import RoleApp
+from app.views.admission import ADMISSION, Admission, AdmissionCollector, limit_requests
 from app.views.chains import ChainViews
 from app.views.commands import CommandViews
 from app.views.commits import Commits
@@ -26,7 +27,7 @@ from app.views.windows import WindowViews
 
 BODY_BYTES_MAX = 512 << 10
 
-WEB_OPTIONS = {"client_max_size": BODY_BYTES_MAX, "middlewares": [problems, stale_queries]}
+WEB_OPTIONS = {"client_max_size": BODY_BYTES_MAX, "middlewares": [problems, limit_requests, stale_queries]}
 """For Faust's `web_application_options`."""
 
 
@@ -41,13 +42,16 @@ def add_routes(
     server: Any = app.web
     web_app: web.Application = server.web_app
     places, commits = Places(app), Commits()
+    settings = app.fleet_settings
+    admission = Admission(settings.requests_max, settings.outcome_wait_ms / 1000, app.flow)
+    web_app[ADMISSION] = admission
     web_app.on_startup.append(places.serve)
     web_app.on_cleanup.append(places.close)
     app.commit_listeners.append(commits.committed)
     OpenApiViews().add_to(web_app)
     HealthViews(app).add_to(web_app)
-    MetricsViews(app, ChainCollector(app, chains)).add_to(web_app)
-    CommandViews(places, commits, tuple(aggregates)).add_to(web_app)
+    MetricsViews(app, ChainCollector(app, chains), AdmissionCollector(admission)).add_to(web_app)
+    CommandViews(places, commits, admission, tuple(aggregates)).add_to(web_app)
     for aggregate in aggregates:
         HistoryViews(places, aggregate).add_to(web_app)
     for chain in chains:
