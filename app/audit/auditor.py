@@ -18,6 +18,7 @@ from app.audit.read_models import CustomerOrders, Customers, OrdersByDay
 from app.audit.records import Kind, Seen
 from app.audit.stock import Reservations, Stock
 from app.audit.streams import Streams
+from app.audit.windows import Windows
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class Auditor:
             Reservations(stock),
             Chains(shared),
             Alerts(shared),
+            Windows(shared),
         )
         self._takers = {kind: [c.take for c in self.checkers if kind in c.kinds] for kind in Kind}
         self._kinds: Counter[Kind] = Counter()

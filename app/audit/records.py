@@ -20,10 +20,12 @@ class Kind(Enum):
     ROW = auto()
     ENGINE_ROW = auto()
     DEAD_LETTER = auto()
+    FINAL = auto()
+    LATE = auto()
 
 
 class Place(NamedTuple):
-    """What a topic is: `owner` is a category (`orders`) or an agent (`projecting-orders`)."""
+    """What a topic is: `owner` is a category (`orders`), an agent (`projecting-orders`) or a window."""
 
     kind: Kind
     owner: str
@@ -35,6 +37,8 @@ _SUFFIXES = {
     ".outcomes": Kind.OUTCOME,
     ".changelog": Kind.ROW,
     ".deadletters": Kind.DEAD_LETTER,
+    ".finals": Kind.FINAL,
+    ".late": Kind.LATE,
 }
 _ALERTS = "fleet.alerts"
 
@@ -121,12 +125,21 @@ def seen(
         _read_row(made)
     else:
         made.message = _message(value)
+        if place.kind is Kind.LATE and made.message is None:
+            made.row = _json(value)
     return made
 
 
 def _message(value: bytes | None) -> Message | None:
     try:
         return _decode_message(value or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _json(value: bytes | None) -> Any:
+    try:
+        return msgspec.json.decode(value or b"")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 

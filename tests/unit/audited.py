@@ -6,7 +6,7 @@ import asyncio
 import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -146,10 +146,20 @@ async def trade(desk: Desk) -> None:
     desk.send(ConfirmDelivery("paid"), order("waiting", "new", "2.50", ("p0", 2)))
     partition = TopicPartition(TOPICS.commands("orders"), 0)
     desk.town.cluster.append(partition, (b"broken", b"no command"))
-    for number in range(PARTITIONS):
-        tick = msgspec.json.encode({"time": LATER + timedelta(hours=1)})
-        desk.town.cluster.append(TopicPartition(TICKS, number), (None, tick))
+    tell_time(desk.town, TICKS, LATER + timedelta(hours=1))
+    for hours in (1, 2, 3):
+        for window in CATALOGUE.windows:
+            tell_time(desk.town, TOPICS.ticks(window.name), LATER + timedelta(hours=hours))
+        await desk.town.live()
+    desk.send(order("late", "new", "2.50", ("p1", 1), fulfil=False), at=LATER)
+    desk.send(order("newest", "new", "2.50", ("p1", 1), fulfil=False), at=LATER + timedelta(hours=4))
     await desk.town.live()
+
+
+def tell_time(town: Town, topic: str, now: datetime) -> None:
+    """A tick in every partition."""
+    for number in range(PARTITIONS):
+        town.cluster.append(TopicPartition(topic, number), (None, msgspec.json.encode({"time": now})))
 
 
 @functools.cache

@@ -187,6 +187,31 @@ def twice_in_a_list(log: Log) -> None:
     log.put(row.topic, decoded(row), row, key=row.key.replace(b"\x80", b"\x81"))
 
 
+def final_lost(log: Log) -> None:
+    log.drop(log.find("orders-per-minute.finals"))
+
+
+def final_doubled(log: Log) -> None:
+    one = log.find("shopping-sprees.finals")
+    log.put(one.topic, decoded(one), one)
+
+
+def cent_lost_in_a_final(log: Log) -> None:
+    log.change(log.find("payments-per-five-minutes.finals"), lambda told: told["data"].update(total="0.01"))
+
+
+def late_event_lost(log: Log) -> None:
+    log.drop(log.find("orders-per-minute.late"))
+
+
+def event_lost_in_an_open_window(log: Log) -> None:
+    log.drop(next(r for r in log.records if r.topic == "windowing-shopping-sprees.changelog" and open_session(r)))
+
+
+def open_session(record: Any) -> bool:
+    return bool(record.key.startswith(b"sessions\0") and record.value and decoded(record)["open"])
+
+
 def stock_below_nothing(log: Log) -> None:
     log.change(log.find(STOCK, of("inventory.stocked.v1", "p1")), lambda e: e["data"].update(quantity=0, available=0))
 
@@ -266,7 +291,11 @@ CORRUPTIONS: list[tuple[Callable[[Log], None], set[str]]] = [
     (chain_command_without_cause, {"causes-exist"}),
     (correlation_lost, {"correlations-consistent"}),
     (chain_correlates_otherwise, {"correlations-consistent"}),
-    (wrong_total, {"order-totals", "days-equal-orders", "customer-orders-equal-orders"}),
+    (wrong_total, {"order-totals", "days-equal-orders", "customer-orders-equal-orders", "windows-equal-events"}),
+    (final_lost, {"windows-equal-events"}),
+    (final_doubled, {"windows-equal-events", "finals-exactly-once"}),
+    (cent_lost_in_a_final, {"windows-equal-events"}),
+    (late_event_lost, {"windows-equal-events"}),
     (cent_lost_on_a_day, {"days-equal-orders"}),
     (order_not_counted_on_a_day, {"days-equal-orders"}),
     (cent_too_much_spent, {"customers-equal-orders"}),
