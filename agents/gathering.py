@@ -32,6 +32,7 @@ from tables.windows import (
     due_prefix,
     ended_before,
     final_key,
+    final_name,
     finals_of,
     gathering_of,
     session_key,
@@ -46,7 +47,6 @@ FINALS_PER_RECORD = 1_000
 """More wait for the next round: it is asked for by a record."""
 SWEEP_ROWS = 200
 SWEEPS_PER_RETENTION = 20
-FINAL_TYPE = "window.closed.v1"
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
 
@@ -192,13 +192,15 @@ class Gathering(Generic[R]):
 
     def _emit(self, unit: UnitOfWork, figure: Figure[R]) -> None:
         key = figure.key if figure.key is not None else str(figure.start)
+        name = final_name(self._window)
         wire = CloudEvent(
             f"{self._window.name}:{figure.start}:{'' if figure.key is None else figure.key}",
-            FINAL_TYPE,
+            name,
             f"/eventfleet/windows/{self._window.name}",
             key,
             time_of(figure.end),
             msgspec.Raw(_encode(told(self._window, figure, self._told))),
+            dataschema=f"urn:eventfleet:schema:{name}",
             specversion="1.0",
         )
         unit.emit(self._finals_topic, key.encode(), _encode(wire))

@@ -39,6 +39,8 @@ R = TypeVar("R")
 
 CLOSED_PER_RECORD = 1_000
 """More wait for the next round: it is asked for by a record."""
+SWEEPS_PER_SLIDE = 6
+"""Buckets that a sliding window has left behind are nobody's: they are swept together, not one by one."""
 
 
 def windowing_name(window: Window[Any]) -> str:
@@ -51,15 +53,16 @@ def windowing(window: Window[R], topics: Topics, decode: Decode, partitions: int
     events, inbox, ticks = topics.events(window.category), topics.inbox(window.name), topics.ticks(window.name)
     windower = _Windower(window, topics, decode, partitions)
     finals, late = topics.finals(window.name), topics.late(window.name)
+    comes_out = (finals, late) if window.ends else (late,)
     return Agent(
         name=windowing_name(window),
         sources=(events, inbox, ticks),
         decode={events: decode, inbox: inbox_decoder(window), ticks: decode_tick},
         fold=windower.fold,
         tables=(*windower.order.tables, *tables_of(window)),
-        emits=(inbox, finals, late),
+        emits=(inbox, *comes_out),
         ticking=Ticking(ticks, WAITING, idle=events),
-        help=f"{events} → {window.name} → {finals}, {late}",
+        help=f"{events} → {window.name} → {', '.join(comes_out)}",
     )
 
 
@@ -73,16 +76,18 @@ class _Windower(Generic[R]):
         self._inbox = Inbox(topics.inbox(window.name), partitions)
         self._gathering = Gathering(window, topics, self._inbox)
         self._idle_ms = window.idle // MILLISECOND
+        self._patience_ms = window.slides_ms // SWEEPS_PER_SLIDE
         self._sliding, self._session = isinstance(window.kind, Sliding), isinstance(window.kind, Session)
 
     def fold(
         self, unit: UnitOfWork, record: Record, message: Envelope[Any] | Tick | Part[R] | Passed | Ask | GoOn
     ) -> None:
         """Take in an event, the time, or what another partition hands over, tells or asks."""
+        if isinstance(message, Envelope):
+            for arrived, event in self.order.arrivals(unit, record, message):
+                self._event(unit, arrived, event)
+            return
         match message:
-            case Envelope():
-                for arrived, event in self.order.arrivals(unit, record, message):
-                    self._event(unit, arrived, event)
             case Tick():
                 self._tick(unit, ms_of(message.time))
             case Ask(by=by, until=until):
@@ -107,6 +112,8 @@ class _Windower(Generic[R]):
                 next_due = self._count_in_spans(unit, record, event, at, now)
         # A clock that is ahead makes no other event late: nothing is believed to be newer than its record.
         watermark = max(now.watermark, min(at, record.timestamp))
+        if watermark == now.watermark and next_due == now.next_due and not now.quiet_since:
+            return
         self._advance(unit, now, SourceTime(watermark, 0, next_due, now.asked))
 
     def _count_in_session(
@@ -162,7 +169,7 @@ class _Windower(Generic[R]):
     def _advance(self, unit: UnitOfWork, before: SourceTime, now: SourceTime) -> None:
         """Close what the watermark has passed, and answer who waits for it."""
         next_due, asked = now.next_due, now.asked
-        if 0 < next_due <= now.watermark:
+        if 0 < next_due <= now.watermark - self._patience_ms:
             next_due = self._close(unit, next_due, now.watermark)
         passed = now.watermark if not next_due else min(now.watermark, next_due - 1)
         if asked and any(until <= passed for until in asked.values()):

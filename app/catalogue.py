@@ -137,7 +137,7 @@ class Catalogue:
         found += [Topic(topics.inbox(f.name), A_WEEK) for f in self.filters if f.knows is not None]
         rekeyed = [projection.name for projection in self.projections if projection.keyed is Keyed.BY_KEY]
         found += [Topic(inbox, A_WEEK) for name in rekeyed for inbox in topics.inboxes(name)]
-        found += [topic for w in self.windows for topic in topics.of_window(w.name)]
+        found += [topic for w in self.windows for topic in topics.of_window(w.name, ends=w.ends)]
         found += [Topic(topics.alerts, A_WEEK), *topics.of_bus()]
         for agents in self._by_kind(settings, {}).values():
             for agent in agents:

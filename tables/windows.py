@@ -93,15 +93,21 @@ def finals_of(window: Window[R]) -> Table[Figure[R]]:
     return Table("finals", Figure[window.row])  # type: ignore[name-defined]
 
 
+def final_name(window: Window[Any]) -> str:
+    """The wire name of a window's final values. Like every wire name it is written for ever."""
+    return f"{window.name}.closed.v1"
+
+
 def told_type(window: Window[Any]) -> type[msgspec.Struct]:
     """The type of a figure as it is told outside, over HTTP and in the topic of finals: the span, and the row's fields.
 
     They are `window`, `start`, `end` and `key`; the start belongs to the span, the end does not.
     """
+    about = {"__doc__": f"What {window.name} has counted from `start` up to and without `end`, of a key or over all."}
     name = "".join(word.capitalize() for word in window.name.split("-"))
     span = [("window", str), ("start", datetime), ("end", datetime), ("key", str | None)]
     row = [(field.name, field.type) for field in msgspec.structs.fields(window.row)]
-    return msgspec.defstruct(f"{name}Figure", [*span, *row], frozen=True)
+    return msgspec.defstruct(f"{name}Figure", [*span, *row], namespace=about, frozen=True)
 
 
 def told(window: Window[Any], figure: Figure[Any], kind: type[msgspec.Struct]) -> msgspec.Struct:

@@ -18,6 +18,7 @@ R = TypeVar("R")
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
+_DAY_MS = 86_400_000
 _LATEST_MS = (datetime(9000, 1, 1, tzinfo=UTC) - EPOCH) // MILLISECOND
 
 
@@ -139,6 +140,11 @@ class Window(Generic[R]):
         """Whether it has keys."""
         return self.key is not over_all
 
+    @property
+    def ends(self) -> bool:
+        """Whether it has final values."""
+        return not isinstance(self.kind, Sliding)
+
     @cached_property
     def step_ms(self) -> int:
         """How far the starts of two spans lie apart; of a session, 0."""
@@ -185,7 +191,8 @@ class Window(Generic[R]):
 
 def ms_of(time: datetime) -> int:
     """Whole milliseconds since 1970, UTC: what windows calculate with. What lies before or far beyond is put there."""
-    return min(max((time - EPOCH) // MILLISECOND, 0), _LATEST_MS)
+    since = time - EPOCH
+    return min(max(since.days * _DAY_MS + since.seconds * 1_000 + since.microseconds // 1_000, 0), _LATEST_MS)
 
 
 def time_of(ms: int) -> datetime:

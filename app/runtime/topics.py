@@ -118,11 +118,12 @@ class Topics:
         """The topics of the bus."""
         return [Topic(self.notifications, AN_HOUR), Topic(self.dead_letters("fleet.notifications"), DEAD)]
 
-    def of_window(self, window: str) -> list[Topic]:
-        """The topics between a window's partitions, and what comes out."""
+    def of_window(self, window: str, *, ends: bool) -> list[Topic]:
+        """The topics between a window's partitions, and what comes out; one that slides never ends."""
         about = f"What the partitions hand over, tell and ask each other of {window}. Between agents of the fleet."
         between = [Topic(self.inbox(window), A_WEEK, about=about), Topic(self.ticks(window), A_WEEK)]
-        return [*between, Topic(self.finals(window), FOR_EVER), Topic(self.late(window), FOR_EVER)]
+        finals = [Topic(self.finals(window), FOR_EVER)] if ends else []
+        return [*between, *finals, Topic(self.late(window), FOR_EVER)]
 
     def of_agent(self, agent: str, *, logged: bool) -> list[Topic]:
         """The topics that one agent owns."""

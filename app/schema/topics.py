@@ -14,6 +14,7 @@ from app.kernel.errors import ConfigurationRefused
 from app.runtime.codec import ACCEPTED, REJECTED, Codec
 from app.runtime.settings import Settings
 from app.runtime.topics import Topic, Topics
+from tables.windows import final_name, told_type
 
 Types = Mapping[str, type[msgspec.Struct]]
 """The types of data by wire name."""
@@ -95,6 +96,10 @@ def _types(catalogue: Catalogue) -> dict[str, Types]:
             found[inbox] = _by_name(events[projection.category])
     for filter_ in catalogue.filters:
         found[f"{filter_.name}.inbox"] = _by_name([filter_.event])
+    for window in catalogue.windows:
+        found[f"{window.name}.late"] = _by_name(window.events)
+        if window.ends:
+            found[f"{window.name}.finals"] = {final_name(window): told_type(window)}
     return found
 
 

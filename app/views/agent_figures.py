@@ -15,6 +15,7 @@ from tables.held import HOLDING, held_back
 COUNTED = {
     "duplicates_dropped": "Events that were folded before and came again",
     "events_held_back": "Events that came before one of their predecessors and had to wait for it",
+    "late_events": "Events that came after their window had closed",
 }
 """What agents are known to count. Whatever else they count is told, too."""
 

@@ -94,7 +94,7 @@ async def test_worked_example_runs_on_the_engine() -> None:
     rows = [key for (agent, _), held in lived.rows.items() if agent == "projecting-seats" for key in held]
     assert sorted(rows) == [b"seats\x0012A", b"seats\x009C"], "a removed row keeps its version"
     start = str(ms_of(now))
-    assert _told(lived, "holds-per-minute.finals", "count") == [("window.closed.v1", start, 2)]
+    assert _told(lived, "holds-per-minute.finals", "count") == [("holds-per-minute.closed.v1", start, 2)]
 
 
 def _tick(town: Town, topic: str, time: datetime) -> None:

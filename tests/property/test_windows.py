@@ -78,7 +78,7 @@ class Shop:
 
     def __post_init__(self) -> None:
         agent = windowing(self.window, TOPICS, decoder_of(ORDER), PARTITIONS)
-        own = [*TOPICS.of_window("tested"), *TOPICS.of_agent(agent.name, logged=True)]
+        own = [*TOPICS.of_window("tested", ends=self.window.ends), *TOPICS.of_agent(agent.name, logged=True)]
         self.town = Town([agent], [Topic(TOPICS.events("orders")), *own])
 
     def sell(self, *sales: Sale) -> None:
@@ -376,4 +376,4 @@ async def test_a_sliding_window_keeps_its_buckets_while_they_can_be_asked_for() 
     await shop.town.live()
     assert _buckets(shop) == {(1, "ann"): 1, (1, None): 1, (2, "ann"): 1, (2, "bob"): 1, (2, None): 2}
     await shop.close()
-    assert (_buckets(shop), shop.finals(), shop.late()) == ({}, {}, [])
+    assert (_buckets(shop), shop.late()) == ({}, [])
