@@ -27,13 +27,13 @@ from app.projections.customer_orders import CUSTOMER_ORDERS
 from app.projections.customers import CUSTOMERS
 from app.projections.orders import ORDERS
 from app.projections.orders_by_day import ORDERS_BY_DAY
-from app.runtime.agent import Agent
+from app.runtime.agent import Agent, redrivable
 from app.runtime.batch import Decode
 from app.runtime.codec import Codec
 from app.runtime.generations import AT_FIRST, FIRST, Standing, Standings
 from app.runtime.ports import Record
 from app.runtime.settings import Settings
-from app.runtime.topics import A_WEEK, DIRECTORY, PROJECTIONS, Topic, Topics, same_names
+from app.runtime.topics import A_WEEK, DIRECTORY, PROJECTIONS, REDRIVE, Topic, Topics, same_names
 from app.windows.orders_last_minute import ORDERS_LAST_MINUTE
 from app.windows.orders_per_minute import ORDERS_PER_MINUTE
 from app.windows.payments_per_five_minutes import PAYMENTS_PER_FIVE_MINUTES
@@ -128,6 +128,10 @@ class Catalogue:
         agents = projecting(projection, topics, decode, settings.partitions, Standing(live=generation))
         return [topic for agent in agents for topic in topics.of_agent(agent.name, logged=agent.logged)]
 
+    def every_agent(self, settings: Settings) -> list[Agent]:
+        """The agents of all roles."""
+        return [agent for agents in self._by_kind(settings, {}).values() for agent in agents]
+
     def topics(self, settings: Settings) -> list[Topic]:
         """Every topic of the fleet, whatever the role."""
         topics = Topics(settings.topic_prefix)
@@ -139,14 +143,19 @@ class Catalogue:
         found += [Topic(inbox, A_WEEK) for name in rekeyed for inbox in topics.inboxes(name)]
         found += [topic for w in self.windows for topic in topics.of_window(w.name, ends=w.ends)]
         found += [Topic(topics.alerts, A_WEEK), *topics.of_bus()]
-        for agents in self._by_kind(settings, {}).values():
-            for agent in agents:
-                found += topics.of_agent(agent.name, logged=agent.logged)
+        for agent in self.every_agent(settings):
+            found += topics.of_agent(agent.name, logged=agent.logged)
+        found.append(Topic(topics.redrive, REDRIVE))
         found += [Topic(topics.directory, DIRECTORY.config, DIRECTORY.partitions)]
         found += [Topic(topics.projections, PROJECTIONS.config, PROJECTIONS.partitions)]
         return same_names(found)
 
-    def _by_kind(self, settings: Settings, standings: Standings) -> dict[str, Sequence[Agent]]:
+    def _by_kind(self, settings: Settings, standings: Standings) -> dict[str, list[Agent]]:
+        redrive = Topics(settings.topic_prefix).redrive
+        by_kind = self._agents_by_kind(settings, standings)
+        return {kind: [redrivable(agent, redrive) for agent in agents] for kind, agents in by_kind.items()}
+
+    def _agents_by_kind(self, settings: Settings, standings: Standings) -> dict[str, Sequence[Agent]]:
         topics = Topics(settings.topic_prefix)
         # One decode for each category: a batch is decoded once for all agents that read it.
         decode = {aggregate.category: decoder_of(aggregate) for aggregate in self.aggregates}

@@ -25,10 +25,15 @@ class Letters:
     def __init__(self, shared: Shared) -> None:
         self._parked = shared.parked
         self._keys: set[tuple[str, bytes]] = set()
-        self.counts: Counter[tuple[str, str]] = Counter()
+        self._lying: dict[tuple[str, int, str], str] = {}
         self.accounted = Findings(
             "parked-keys-accounted", "the records of a parked key lie in its agent's dead letters"
         )
+
+    @property
+    def counts(self) -> Counter[tuple[str, str]]:
+        """How many letters lie there unsettled, by agent and cause."""
+        return Counter((agent, cause) for (agent, _, _), cause in self._lying.items())
 
     @property
     def findings(self) -> Sequence[Findings]:
@@ -38,12 +43,19 @@ class Letters:
     def take(self, seen: Seen) -> None:
         """The next dead letter, or row that parks a key."""
         if seen.place.kind is Kind.DEAD_LETTER:
-            if seen.value is not None or seen.headers:
-                self.counts[seen.place.owner, seen.headers.get("cause", b"?").decode(errors="replace")] += 1
+            self._lies(seen, {name: value.decode(errors="replace") for name, value in seen.headers.items()})
             self._keys.add((seen.place.owner, seen.key))
             self.accounted.settle((seen.place.owner, seen.key))
         elif (key := parked_key(seen)) is not None:
             self._parks(seen, (seen.place.owner, key))
+
+    def _lies(self, seen: Seen, told: dict[str, str]) -> None:
+        """A letter lies there until its settlement comes; tried again, it is written again under the same name."""
+        if "settles" in told:
+            self._lying.pop((seen.place.owner, seen.partition, told["settles"]), None)
+        else:
+            letter = f"{told.get('sequence', seen.offset)}#{told.get('number')}"
+            self._lying[seen.place.owner, seen.partition, letter] = told.get("cause", "?")
 
     def _parks(self, seen: Seen, parked: tuple[str, bytes]) -> None:
         self.accounted.checked += 1

@@ -15,15 +15,16 @@ from rich.table import Table
 from app.audit.running import PATIENCE_S
 from app.catalogue import CATALOGUE
 from app.cli import audit as auditing
+from app.cli.deadletters import deadletters
 from app.cli.schema import FORMATS, JSON_SCHEMA, document, files, pretty
 from app.cli.trace import grow, read_correlated, show
+from app.cli.where import DIRECTORY, brokers_here
 from app.kernel.errors import FleetError
 from app.local.fleet import LocalFleet, Plan, one_at_a_time
 from app.runtime.kafka.admin import ensure_topics
 from app.runtime.settings import describe_settings, load_settings
 from app.runtime.topics import Topics
 
-DIRECTORY = Path(".fleet")
 GOLDEN = Path("tests/golden")
 PASS_ON = {"ignore_unknown_options": True, "help_option_names": []}
 
@@ -44,6 +45,9 @@ class Group(click.Group):
 @click.group(cls=Group)
 def cli() -> None:
     """Run Eventfleet on this machine: a real Kafka, real workers, real orders."""
+
+
+cli.add_command(deadletters)
 
 
 @cli.command()
@@ -117,16 +121,10 @@ def audit(as_json: bool, brokers: str | None, patience: float, on: bool, every: 
 
     The exit code is 0 where none is, 1 where one is, 2 where the topics could not be read.
     """
-    where, prefix = brokers or _brokers(), load_settings().topic_prefix
+    where, prefix = brokers or brokers_here(), load_settings().topic_prefix
     if on:
         sys.exit(auditing.follow(where, prefix, as_json=as_json, every_s=every, patience_s=patience))
     sys.exit(auditing.run(where, prefix, as_json=as_json, patience_s=patience))
-
-
-def _brokers() -> str:
-    """Those of the fleet that runs here; otherwise those that the settings name."""
-    fleet = LocalFleet.known(DIRECTORY)
-    return fleet.brokers if fleet is not None and fleet.running else load_settings().brokers
 
 
 @cli.command()
@@ -136,7 +134,7 @@ def trace(correlation_id: str) -> None:
 
     CORRELATION_ID is that of any of them; without one of its own, a command's id is its correlation id.
     """
-    s, brokers = load_settings(), _brokers()
+    s, brokers = load_settings(), brokers_here()
     names = Topics(s.topic_prefix)
     topics_ = [topic.name for aggregate in CATALOGUE.aggregates for topic in names.of_category(aggregate.category)]
     roots = grow(asyncio.run(read_correlated(brokers, topics_, correlation_id)))

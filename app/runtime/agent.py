@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app.kernel.errors import ConfigurationRefused
 from app.runtime.batch import Decode
+from app.runtime.dead_letters import read_instruction
 from app.runtime.ports import Record
 from app.runtime.table import Table
 from app.runtime.unit import UnitOfWork
@@ -40,6 +41,11 @@ class Agent:
 
     `building`: it makes a generation of a read model that is not read yet, and begins behind the others.
 
+    `undecodable` is called for a record that is no message (with the error as the message), where an agent can do
+    without one; by default such a record goes to the dead letters.
+
+    `redrive` is the source in which its dead letters come back, where it has one: see `redrivable`.
+
     `ahead` is the table whose row is fetched for a whole batch at once before the fold: the row of the record's key, or
     of what `ahead_key` makes of the message.
     """
@@ -55,6 +61,8 @@ class Agent:
     emits: tuple[str, ...] = field(default=())
     ticking: Ticking | None = None
     building: bool = False
+    undecodable: Fold | None = None
+    redrive: str = ""
     help: str = ""
 
     def __post_init__(self) -> None:
@@ -71,3 +79,15 @@ class Agent:
     def decode_of(self, topic: str) -> Decode:
         """How the records of one source are decoded."""
         return self.decode[topic] if isinstance(self.decode, Mapping) else self.decode
+
+
+def redrivable(agent: Agent, topic: str) -> Agent:
+    """The agent with one more source, in which its dead letters come back. The engine reads it; the fold does not.
+
+    One that has no changelog could not remember what has come back. It needs no redrive either: its store is rebuilt
+    from its source, by whatever the code is then.
+    """
+    if not agent.logged:
+        return agent
+    decode = {source: agent.decode_of(source) for source in agent.sources} | {topic: read_instruction}
+    return replace(agent, sources=(*agent.sources, topic), decode=decode, redrive=topic)

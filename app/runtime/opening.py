@@ -170,6 +170,7 @@ class Opening:
             shard.positions = {shard.agent.sources[0]: progress.position if progress else 0}
             return
         meta = shard.stored_meta()
+        shard.starts = {}
         if meta is not None:
             check_meta(shard, meta, now, buckets=self._rules.buckets, adopting=bool(self._rules.adopt))
         shard.positions = dict(meta.positions) if meta else {}

@@ -131,8 +131,13 @@ class Pipeline:
         return self.ready and self._wanted is self.shards and all(shard.joined for shard in self.shards)
 
     def source_positions(self) -> dict[TopicPartition, int]:
-        """Per source the position that every agent has passed: for lag tools."""
+        """Per source the position that every agent has passed."""
         return {source: min(s.position(source.topic) for s in shards) for source, shards in self._readers.items()}
+
+    def committed_positions(self) -> dict[TopicPartition, int]:
+        """Those of them that rounds have committed: what may be told to the group, which is held against us later."""
+        at = {source: min(s.positions.get(source.topic, 0) for s in shards) for source, shards in self._readers.items()}
+        return {source: position for source, position in at.items() if position}
 
     async def submit(self, batch: Batch, only: Shard | None = None) -> None:
         """Hand over a batch and wait until a round has taken it, or it was dropped and will be fetched again."""

@@ -47,13 +47,20 @@ def check_meta(shard: Shard, meta: Meta, source_ids: dict[str, str], *, buckets:
 
 
 def check_position(shard: Shard, topic: str, bounds: LogBounds, *, accept_loss: frozenset[str]) -> None:
-    """Refuse a source that ends before, or begins after, the position. Sets the position of a first start."""
-    position, first_time = shard.position(topic), topic not in shard.positions
+    """Refuse a source that ends before, or begins after, the position. Sets where a first start begins.
+
+    A shard that has never read what comes back from dead letters has none there: it begins at the end.
+    """
+    first_time = topic not in shard.positions
+    if first_time:
+        shard.starts[topic] = bounds.end if topic == shard.agent.redrive else bounds.begin
+        return
+    position = shard.position(topic)
     where = f"{_name(shard)} stands at {position} of {topic}"
     if position > bounds.end:
         raise OpenRefused(f"{where}, which ends at {bounds.end}: the topic has lost records. Restore it first")
     if position < bounds.begin:
-        if not first_time and topic not in accept_loss:
+        if topic not in accept_loss:
             raise OpenRefused(
                 f"{where}, which begins at {bounds.begin}: its retention has deleted records that were never handled. "
                 f"To go on without them start once with FLEET_ACCEPT_LOSS={topic}"

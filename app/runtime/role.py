@@ -348,7 +348,7 @@ class RoleApp(faust.App):
         told: dict[TopicPartition, int] = {}
         while True:
             await asyncio.sleep(self.fleet_settings.group_offsets_interval)
-            positions = self._positions()
+            positions = self._positions(Pipeline.committed_positions)
             news = {source: at for source, at in positions.items() if told.get(source) != at}
             if news:
                 try:
@@ -364,7 +364,7 @@ class RoleApp(faust.App):
             try:
                 reaches = await asyncio.wait_for(self._batch_consumer.thread.reaches(), WATCH_EVERY_S)
                 self._note_answers(reaches.values())
-                positions = self._positions()
+                positions = self._positions(Pipeline.source_positions)
                 self.lag = {s: reaches[s].lag(at) for s, at in positions.items() if s in reaches}
                 self.flow.note(positions, self.lag, self._clock.monotonic())
                 since = self._clock.epoch_ms() - ANSWER_AGE_MS_MAX
@@ -427,13 +427,9 @@ class RoleApp(faust.App):
             return None
         return TopicPartition(ticking.topic, shard.partition)
 
-    def _positions(self) -> Mapping[TopicPartition, int]:
-        return {
-            source: position
-            for pipeline in self.pipelines.values()
-            if pipeline.ready
-            for source, position in pipeline.source_positions().items()
-        }
+    def _positions(self, of: Callable[[Pipeline], Mapping[TopicPartition, int]]) -> Mapping[TopicPartition, int]:
+        ready = [pipeline for pipeline in self.pipelines.values() if pipeline.ready]
+        return {source: position for pipeline in ready for source, position in of(pipeline).items()}
 
     async def on_first_start(self) -> None:
         """Make the data directory: Faust makes its last part only."""

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from app.kernel.errors import RecordTooLarge
 from app.runtime.batch import Batch
-from app.runtime.folding import Folded, Piece, fold_round
+from app.runtime.folded import Folded, Piece
+from app.runtime.folding import fold_round
 from app.runtime.outbox import Outbox
 from app.runtime.ports import Progress, RecordBatch, TopicPartition
 from app.runtime.shard import META_KEY, Shard
@@ -111,4 +112,5 @@ def write_round(
         shard.opened().write(folded.rows[shard], Progress(position, shard.log_id, now_ms))
         shard.positions.update(ends)
         shard.parked |= part.parked
+        shard.parked -= part.unparked
         yield shard

@@ -12,6 +12,7 @@ from app.runtime.ports import PartitionStore
 META_KEY = b"\x00meta"
 FENCE_PREFIX = b"\x00fence:"
 PARKED_PREFIX = b"\x00parked:"
+ALONE_PREFIX = b"\x00alone:"
 RESERVED_PREFIX = b"\x00"
 
 
@@ -39,6 +40,8 @@ class Shard:
     `joined` is false while an agent that is far behind catches up with a consumer of its own: until it is near, the
     pipeline's batches pass it by. `restored`: it is served here, and its rows are as new as what was committed.
     `warm`: it was kept up to date for another worker, or for a pipeline that is just opening: rows a moment old.
+
+    `positions` are those that a round has committed; `starts` tell where a first start in a source begins, but for 0.
     """
 
     agent: Agent
@@ -46,6 +49,7 @@ class Shard:
     store: PartitionStore | None = None
     log_id: str = ""
     positions: dict[str, int] = field(default_factory=dict)
+    starts: dict[str, int] = field(default_factory=dict)
     source_ids: dict[str, str] = field(default_factory=dict)
     parked: set[bytes] = field(default_factory=set)
     joined: bool = True
@@ -53,8 +57,9 @@ class Shard:
     warm: bool = False
 
     def position(self, topic: str) -> int:
-        """The next source offset to fold; 0 where nothing was folded yet."""
-        return self.positions.get(topic, 0)
+        """The next source offset to fold."""
+        at = self.positions.get(topic)
+        return self.starts.get(topic, 0) if at is None else at
 
     def opened(self) -> PartitionStore:
         """The store, which must be open."""
@@ -64,7 +69,9 @@ class Shard:
 
     def meta(self, positions: dict[str, int], buckets: int, transactional_id: str) -> bytes:
         """The META row with the positions as they will be after a round."""
-        return _encode_meta(Meta({**self.positions, **positions}, self.source_ids, buckets, transactional_id))
+        return _encode_meta(
+            Meta({**self.starts, **self.positions, **positions}, self.source_ids, buckets, transactional_id)
+        )
 
     def stored_meta(self) -> Meta | None:
         """The META row as it was restored."""

@@ -24,6 +24,7 @@ A_WEEK = {"cleanup.policy": "delete", "retention.ms": str(7 * 86_400_000)}
 AN_HOUR = {"cleanup.policy": "delete", "retention.ms": str(3_600_000), "segment.ms": str(600_000)}
 DEAD = FOR_EVER | {"max.message.bytes": str(3 << 20)}
 """A record as large as any that a source topic takes must fit in, with its cause beside it."""
+REDRIVE = A_WEEK | {"max.message.bytes": DEAD["max.message.bytes"]}
 COMPACTED = {"cleanup.policy": "compact", "delete.retention.ms": str(86_400_000), "segment.bytes": str(64 << 20)}
 CHANGELOG_DELETE_RETENTION_S = 86_400.0
 """A local store older than this may have missed a tombstone: it is rebuilt."""
@@ -81,6 +82,11 @@ class Topics:
     def late(self, window: str) -> str:
         """Events that came after their window had closed, whole."""
         return f"{self.prefix}{window}.late"
+
+    @property
+    def redrive(self) -> str:
+        """What comes back from the dead letters, to the partition where it failed: every logged agent reads it."""
+        return f"{self.prefix}fleet.redrive"
 
     @property
     def alerts(self) -> str:

@@ -14,6 +14,9 @@ from tables.held import HOLDING, held_back
 
 COUNTED = {
     "duplicates_dropped": "Events that were folded before and came again",
+    "events_filled": "Events that a source lacked and that were brought from the event store",
+    "fills_failed": "Events from the event store that could not be folded",
+    "no_event_skipped": "Records of an events topic that have no envelope: they are not in the event store's index",
     "events_held_back": "Events that came before one of their predecessors and had to wait for it",
     "late_events": "Events that came after their window had closed",
 }

@@ -115,4 +115,5 @@ def store_of(shard: Shard) -> PartitionStore:
 
 def position_of(shard: Shard) -> str:
     """How far the shard has come in its sources. Take it before the row: the row is then at least that new."""
-    return ",".join(f"{topic}/{shard.partition}@{at}" for topic, at in sorted(shard.positions.items()))
+    positions = sorted((topic, at) for topic, at in shard.positions.items() if topic != shard.agent.redrive)
+    return ",".join(f"{topic}/{shard.partition}@{at}" for topic, at in positions)

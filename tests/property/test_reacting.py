@@ -48,7 +48,7 @@ async def test_when_stock_is_refused_then_it_is_replenished_once() -> None:
 
 def test_an_event_that_nobody_decides_is_refused() -> None:
     only_customers = replace(
-        CATALOGUE, aggregates=(CUSTOMER,), projections=(), chains=(), filters=(), reactions=(REPLENISH,)
+        CATALOGUE, aggregates=(CUSTOMER,), projections=(), chains=(), filters=(), windows=(), reactions=(REPLENISH,)
     )
     with pytest.raises(ConfigurationRefused, match="replenish waits for StockRejected"):
         only_customers.topics(SETTINGS)

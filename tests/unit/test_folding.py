@@ -7,7 +7,8 @@ import pytest
 from app.kernel.errors import RetryablePipelineError, StoreFailed, UndecodableMessage
 from app.runtime.agent import Agent
 from app.runtime.batch import Batch
-from app.runtime.folding import Folded, fold_round
+from app.runtime.folded import Folded
+from app.runtime.folding import fold_round
 from app.runtime.outbox import RECORD_BYTES_MAX
 from app.runtime.ports import Progress, Record, TopicPartition
 from app.runtime.shard import Shard
@@ -73,6 +74,7 @@ def commit(shard: Shard, found: Folded) -> None:
     """As the pipeline does after the transaction."""
     shard.opened().write(dict(found.unit.changes()), Progress(1, "log", 1))
     shard.parked |= found.parked
+    shard.parked -= found.unparked
 
 
 def test_everything_is_folded_in_order(shard: Shard) -> None:
@@ -100,6 +102,9 @@ def test_an_undecodable_record_is_put_aside_whole_with_its_cause(shard: Shard) -
         "source-partition": b"0",
         "source-offset": b"41",
         "source-timestamp-ms": b"1041",
+        "sequence": b"in@41",
+        "number": b"0",
+        "attempt": b"1",
     }
     assert not found.parked, "the key's other records are not its fault"
 

@@ -94,7 +94,7 @@ async def test_a_first_start_begins_where_the_source_begins() -> None:
     fresh = Town((COUNTING,), [Topic("in"), *TOPICS.of_agent("counting", logged=True)])
     fresh.cluster.append(SOURCE, *((b"k", b"v") for _ in range(10)))
     fresh.cluster.log(SOURCE).delete_before(4)
-    assert (await open_again(fresh)).positions == {"in": 4}
+    assert (await open_again(fresh)).position("in") == 4
 
 
 async def test_state_of_another_role(town: Town) -> None:
