@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from aiohttp import web
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from app.kernel import words
 from app.views.problems import Problem
@@ -18,10 +18,24 @@ ID_CHARS_MAX = 256
 """No key has more characters; that of an aggregate has 128 at most."""
 VERSION_MAX = (1 << 53) - 1
 """The largest whole number that every JSON reader can tell from its neighbours."""
+RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
 NO_CONTROLS = re.compile(words.NO_CONTROLS)
 INTERNAL = "x-internal"
 """Marks what workers ask each other: it is no part of the described API."""
 FOR_WORKERS: dict[str, Any] = {INTERNAL: True}
+
+
+def _as_rfc3339(told: Any) -> Any:
+    """Numbers are no times: nobody could tell seconds from milliseconds."""
+    if isinstance(told, str) and RFC3339.fullmatch(told) is None:
+        raise ValueError("give a time with its offset, such as 2026-01-31T23:59:59Z")
+    return told
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_as_rfc3339)]
+"""A time as others write it."""
 
 
 class Parameters(BaseModel):
@@ -69,7 +83,7 @@ class WindowQuery(Parameters):
     """A window's figures: of one `key`, `limit` at most; of a sliding one, `at` a time. `partitions` is for workers."""
 
     key: str | None = Field(default=None, max_length=ID_CHARS_MAX)
-    at: AwareDatetime | None = None
+    at: Moment | None = None
     limit: int = Field(default=100, ge=1, le=LIMIT_MAX)
     partitions: str | None = Field(
         default=None, pattern=r"^[0-9]{1,4}(,[0-9]{1,4})*$", max_length=4_096, json_schema_extra=FOR_WORKERS
@@ -91,7 +105,7 @@ class Row(Parameters):
 
     min_version: int | None = Field(default=None, ge=1, le=VERSION_MAX)
     version: int | None = Field(default=None, ge=1, le=VERSION_MAX)
-    as_of: AwareDatetime | None = None
+    as_of: Moment | None = None
 
     @model_validator(mode="after")
     def _one_moment(self) -> Row:

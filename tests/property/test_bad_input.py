@@ -56,7 +56,7 @@ def anything(topic: str) -> st.SearchStrategy[bytes | None]:
 
 @pytest.mark.parametrize("topic", sorted(DECODERS))
 def test_a_decoder_refuses_and_does_nothing_else(topic: str) -> None:
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
     @given(KEYS, anything(topic))
     def check(key: bytes | None, value: bytes | None) -> None:
         with suppress(UndecodableMessage):
