@@ -63,6 +63,9 @@ recovery: $(STAMP) ## measure how fast a worker that has lost its disk restores 
 overload: $(STAMP) ## offer ten times what the fleet can do for a minute: answers, memory, draining
 	@$(BIN)/python -m bench.overload $(ARGS)
 
+soak: $(STAMP) ## half an hour of steady orders: memory, file handles and latency must stay flat
+	@$(BIN)/python -m bench.soak $(ARGS)
+
 LOCK := $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 lock: $(STAMP) ## resolve the dependencies anew into requirements.lock and, for the image, requirements-runtime.lock
