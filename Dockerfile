@@ -10,7 +10,8 @@ COPY app app
 COPY agents agents
 COPY tables tables
 COPY loadtest loadtest
-COPY bench chaos bench
+COPY bench bench
+COPY chaos chaos
 # Built by the setuptools of the lock: dependencies require it as well, so it stays; pip does not.
 RUN pip install --no-cache-dir --no-deps --no-build-isolation . && pip check && pip uninstall -y pip
 
