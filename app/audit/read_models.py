@@ -147,7 +147,7 @@ class Customers:
 
     def _compare(self, seen: Seen, customer: str) -> None:
         buyer = self._buyers.get(customer) or Buyer()
-        self._rows.compare(seen, customer, buyer.events, buyer.differences, customer.encode())
+        self._rows.compare(seen, customer, buyer.events, buyer.differences, customer.encode(), scattered=True)
 
 
 class CustomerOrders:

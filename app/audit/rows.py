@@ -41,8 +41,21 @@ class Rows:
         version: int = row["version"]
         return version
 
-    def compare(self, seen: Seen, key: Hashable, version: int, differences: Differences, parts: bytes = b"") -> None:
-        """Compare the key's row with its events, of which `version` were read. `parts` is what would be parked."""
+    def compare(
+        self,
+        seen: Seen,
+        key: Hashable,
+        version: int,
+        differences: Differences,
+        parts: bytes = b"",
+        *,
+        scattered: bool = False,
+    ) -> None:
+        """Compare the key's row with its events, of which `version` were read. `parts` is what would be parked.
+
+        Where the events are `scattered` over partitions, as many of them need not be the same ones: while some are
+        still to be read, a row that differs is in flight.
+        """
         at, row = self._rows.get(key, (0, None))
         if row is None or at != version:
             if (self.agent, parts) not in self._parked:
@@ -50,17 +63,23 @@ class Rows:
                 text = f"{key}: {version} of its events are in the log, its row in {self.agent} is at another number"
                 (self._findings.reopen if moved else self._findings.open)(key, seen.now, text)
             return
+        if scattered and (wrong := self._wrong(row, differences)):
+            self._findings.open(key, seen.now, f"{seen.at}: the row of {key} differs: {', '.join(wrong)}")
+            return
         del self._rows[key]
         self._findings.settle(key)
         self.check(seen, key, row, differences)
 
     def check(self, seen: Seen, key: Hashable, row: Any, differences: Differences) -> None:
         """Note in what a row differs."""
-        try:
-            wrong = differences(row)
-        except (LookupError, TypeError, ValueError, ArithmeticError) as error:
-            wrong = [repr(error)]
+        wrong = self._wrong(row, differences)
         self._findings.expect(not wrong, lambda: f"{seen.at}: the row of {key} differs: {', '.join(wrong)}")
+
+    def _wrong(self, row: Any, differences: Differences) -> Sequence[str]:
+        try:
+            return differences(row)
+        except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+            return [repr(error)]
 
     def parks(self, seen: Seen) -> bytes | None:
         """The key that the record parks in this agent, if it does."""
