@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from agents.chaining import chaining_name
@@ -15,6 +14,7 @@ from app.runtime.clock import SystemClock
 from app.runtime.garbage import calm_the_garbage_collector
 from app.runtime.generations import FIRST, Standing
 from app.runtime.kafka.cluster import KafkaCluster
+from app.runtime.kafka.quiet import calm_aiokafka
 from app.runtime.role import RoleApp
 from app.runtime.settings import Settings, load_settings
 from app.views.routes import WEB_OPTIONS, add_routes
@@ -68,6 +68,6 @@ def _served_read_models(catalogue: Catalogue) -> list[ServedReadModel]:
     return [ServedReadModel(p, projecting_name(p), by_category[p.category]) for p in catalogue.projections]
 
 
-logging.getLogger("aiokafka").setLevel(logging.WARNING)
+calm_aiokafka()
 app = make_app(load_settings())
 calm_the_garbage_collector()
