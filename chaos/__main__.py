@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import sys
 from pathlib import Path
@@ -65,6 +66,7 @@ def main(*, seed: int, seconds: float, rate: float, only: str, list_: bool, file
         return
     interrupts = Interrupts()
     interrupts.catch()
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # that brokers die is no news here
     try:
         report = interrupts.run(_run(console, faults, seed=seed, seconds=seconds, rate=rate, only=only))
         interrupts.check()
@@ -117,6 +119,7 @@ async def _run(
         await run.play(plan(seed, seconds, faults))
         say("Recounting …")
         reckoned = await reckon(stage.settings, stage.urls, run_id, load.poison)
+        await load.stop_following()
         if not only or TOPIC_MADE_AGAIN in only:
             run.struck.append(await topic_made_again(stage, load.ledger.now, say, run.violations))
         ledger = load.ledger

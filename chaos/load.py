@@ -80,7 +80,6 @@ class Load:
         self._postman = Postman(settings.brokers)
         self._tasks: set[asyncio.Task[None]] = set()
         self._following: list[asyncio.Task[None]] = []
-        self._stopping = False
 
     async def start(self) -> None:
         """Follow the logs, and put stock on the shelves."""
@@ -127,6 +126,12 @@ class Load:
     def unsettled(self) -> list[str]:
         """Orders of the shop that are neither shipped nor cancelled."""
         return [order_id for order_id, kinds in self.shop.items() if not {"shipped", "cancelled"} & set(kinds)]
+
+    async def stop_following(self) -> None:
+        """From now on the logs are no business of ours: the last scene deletes one of them."""
+        for task in self._following:
+            task.cancel()
+        await asyncio.gather(*self._following, return_exceptions=True)
 
     async def close(self) -> None:
         """End it."""

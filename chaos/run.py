@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Sequence
 
@@ -55,7 +56,9 @@ class Run:
     async def _strike(self, strike: Strike) -> None:
         now, fault = self.load.ledger.now, FAULTS[strike.kind]
         await asyncio.sleep(max(0.0, strike.at_s - now()))
-        async with self._one_of_each[fault.hits]:
+        async with contextlib.AsyncExitStack() as alone:
+            for hit in sorted(fault.hits):  # always in the same order, or two could wait for one another
+                await alone.enter_async_context(self._one_of_each[hit])
             mark = Mark(now)
             struck = Struck(fault.kind, "", now(), now(), now())
             self._say(f"{now():6.1f} s  {fault.kind} …")

@@ -41,7 +41,8 @@ def plan(seed: int, seconds: float, faults: Mapping[str, Fault]) -> list[Strike]
             bag.remove(kind)
             fault = faults[kind]
             lasts_s = round(min(lots.uniform(*fault.lasts_s), max(0.0, seconds - at_s)), 1)
-            free_s[fault.hits] = at_s + lasts_s + APART_S[fault.hits]
+            for hit in fault.hits:
+                free_s[hit] = at_s + lasts_s + APART_S[hit]
             strikes.append(Strike(round(at_s, 1), kind, lasts_s, lots.getrandbits(32)))
         calm = len(strikes) >= calm_after
         at_s += lots.uniform(*(QUIET_S if calm else EVERY_S))
@@ -51,4 +52,4 @@ def plan(seed: int, seconds: float, faults: Mapping[str, Fault]) -> list[Strike]
 
 
 def _fits(fault: Fault, at_s: float, free_s: Mapping[Hits, float], seconds: float) -> bool:
-    return free_s[fault.hits] <= at_s and at_s + fault.lasts_s[0] <= seconds
+    return all(free_s[hit] <= at_s for hit in fault.hits) and at_s + fault.lasts_s[0] <= seconds

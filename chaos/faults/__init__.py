@@ -13,7 +13,7 @@ from chaos.load import Load
 from chaos.stage import Stage
 
 Hits = Literal["workers", "brokers", "load"]
-"""What a fault hits. Two that hit the same never overlap: a majority of brokers, and a worker to recover, are left."""
+"""What faults hit. Two that hit the same never overlap: a majority of brokers, and a worker to recover, are left."""
 
 
 class NotHere(FleetError):
@@ -52,7 +52,7 @@ class Fault:
     """One kind of fault. `lasts_s`: from when to when its length is drawn; 0 where it heals itself."""
 
     kind: str
-    hits: Hits
+    hits: frozenset[Hits]
     make: Make = field(repr=False)
     lasts_s: tuple[float, float] = (0.0, 0.0)
 
@@ -61,11 +61,11 @@ FAULTS: dict[str, Fault] = {}
 """Every kind, in the order of their definition."""
 
 
-def fault(kind: str, hits: Hits, lasts_s: tuple[float, float] = (0.0, 0.0)) -> Callable[[Make], Make]:
+def fault(kind: str, *hits: Hits, lasts_s: tuple[float, float] = (0.0, 0.0)) -> Callable[[Make], Make]:
     """Register a kind of fault."""
 
     def register(make: Make) -> Make:
-        FAULTS[kind] = Fault(kind, hits, make, lasts_s)
+        FAULTS[kind] = Fault(kind, frozenset(hits), make, lasts_s)
         return make
 
     return register

@@ -22,7 +22,7 @@ HANGS_S = 25.0
 IN_OUTAGE_S = 3.0
 
 
-@fault("broker-kill-9-leader", "brokers", (2.0, 9.0))
+@fault("broker-kill-9-leader", "brokers", lasts_s=(2.0, 9.0))
 @asynccontextmanager
 async def kill_9_leader(scene: Scene) -> AsyncIterator[None]:
     """The leader of a partition of the commands."""
@@ -33,7 +33,7 @@ async def kill_9_leader(scene: Scene) -> AsyncIterator[None]:
     await scene.stage.start_broker(node)
 
 
-@fault("broker-kill-9-controller", "brokers", (2.0, 9.0))
+@fault("broker-kill-9-controller", "brokers", lasts_s=(2.0, 9.0))
 @asynccontextmanager
 async def kill_9_controller(scene: Scene) -> AsyncIterator[None]:
     """The active controller, which is a broker as well."""
@@ -44,7 +44,7 @@ async def kill_9_controller(scene: Scene) -> AsyncIterator[None]:
     await scene.stage.start_broker(node)
 
 
-@fault("broker-hung", "brokers", (HANGS_S, HANGS_S))
+@fault("broker-hung", "brokers", lasts_s=(HANGS_S, HANGS_S))
 @asynccontextmanager
 async def hung(scene: Scene) -> AsyncIterator[None]:
     """A broker stands still for 25 s: its connections are open, and nobody answers."""
@@ -61,7 +61,7 @@ async def hung(scene: Scene) -> AsyncIterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-@fault("brokers-all-restarted", "brokers", (0.5, 3.0))
+@fault("brokers-all-restarted", "brokers", lasts_s=(0.5, 3.0))
 @asynccontextmanager
 async def all_restarted(scene: Scene) -> AsyncIterator[None]:
     """All three die at once, and come back."""
@@ -71,7 +71,7 @@ async def all_restarted(scene: Scene) -> AsyncIterator[None]:
     await _start_all(scene.stage)
 
 
-@fault("outage-with-workers", "brokers", (IN_OUTAGE_S, IN_OUTAGE_S * 2))
+@fault("outage-with-workers", "brokers", "workers", lasts_s=(IN_OUTAGE_S, IN_OUTAGE_S * 2))
 @asynccontextmanager
 async def outage_with_workers(scene: Scene) -> AsyncIterator[None]:
     """With no broker left one worker is told to stop, which it must do, and another one is started, which must wait."""
@@ -87,7 +87,7 @@ async def outage_with_workers(scene: Scene) -> AsyncIterator[None]:
     await scene.stage.start_worker(stopped)
 
 
-@fault("leader-deposed", "brokers", (12.0, 20.0))
+@fault("leader-deposed", "brokers", lasts_s=(12.0, 20.0))
 @asynccontextmanager
 async def deposed(scene: Scene) -> AsyncIterator[None]:
     """A leader loses the other brokers, who elect another one; its clients still reach it, and it knows nothing."""

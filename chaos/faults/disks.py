@@ -16,7 +16,7 @@ from chaos.faults.workers import lose_disk, victim
 FILE_BYTES_MAX = 4_096
 
 
-@fault("data-directory-deleted", "workers", (1.0, 4.0))
+@fault("data-directory-deleted", "workers", lasts_s=(1.0, 4.0))
 @asynccontextmanager
 async def data_directory_deleted(scene: Scene) -> AsyncIterator[None]:
     """Under a worker that was killed, or under one that runs."""
@@ -34,7 +34,7 @@ async def data_directory_deleted(scene: Scene) -> AsyncIterator[None]:
     await scene.stage.start_worker(worker)
 
 
-@fault("rocksdb-file-truncated", "workers", (0.5, 3.0))
+@fault("rocksdb-file-truncated", "workers", lasts_s=(0.5, 3.0))
 @asynccontextmanager
 async def rocksdb_file_truncated(scene: Scene) -> AsyncIterator[None]:
     """A killed worker finds some of its files cut short."""
@@ -56,7 +56,7 @@ def truncate_some(tables: Path, lots: random.Random) -> list[str]:
     return [str(file.relative_to(tables)) for file in cut]
 
 
-@fault("disk-full", "workers", (8.0, 14.0))
+@fault("disk-full", "workers", lasts_s=(8.0, 14.0))
 @asynccontextmanager
 async def disk_full(scene: Scene) -> AsyncIterator[None]:
     """No byte is free. Where there is no disk of its own, which takes root, the worker's files may not grow."""
@@ -75,7 +75,7 @@ async def disk_full(scene: Scene) -> AsyncIterator[None]:
         yield
 
 
-@fault("out-of-file-handles", "workers", (8.0, 14.0))
+@fault("out-of-file-handles", "workers", lasts_s=(8.0, 14.0))
 @asynccontextmanager
 async def out_of_file_handles(scene: Scene) -> AsyncIterator[None]:
     """A running process may open nothing more: no file, no connection."""

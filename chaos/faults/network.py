@@ -11,7 +11,7 @@ from chaos.proxy import Condition
 from chaos.stage import WORKERS, route
 
 
-@fault("network-cut", "workers", (4.0, 12.0))
+@fault("network-cut", "workers", lasts_s=(4.0, 12.0))
 @asynccontextmanager
 async def cut(scene: Scene) -> AsyncIterator[None]:
     """Connections are reset, and new ones are refused."""
@@ -19,7 +19,7 @@ async def cut(scene: Scene) -> AsyncIterator[None]:
         yield
 
 
-@fault("network-latency", "workers", (5.0, 12.0))
+@fault("network-latency", "workers", lasts_s=(5.0, 12.0))
 @asynccontextmanager
 async def latency(scene: Scene) -> AsyncIterator[None]:
     """Everything takes a fraction of a second longer, each way."""
@@ -27,7 +27,7 @@ async def latency(scene: Scene) -> AsyncIterator[None]:
         yield
 
 
-@fault("network-half-open", "workers", (5.0, 15.0))
+@fault("network-half-open", "workers", lasts_s=(5.0, 15.0))
 @asynccontextmanager
 async def half_open(scene: Scene) -> AsyncIterator[None]:
     """Connections stay, but what one side sends, or both, does not arrive until later."""
@@ -36,7 +36,7 @@ async def half_open(scene: Scene) -> AsyncIterator[None]:
         yield
 
 
-@fault("network-narrow", "workers", (5.0, 12.0))
+@fault("network-narrow", "workers", lasts_s=(5.0, 12.0))
 @asynccontextmanager
 async def narrow(scene: Scene) -> AsyncIterator[None]:
     """Hardly anything passes."""

@@ -35,7 +35,7 @@ async def poison_records(scene: Scene) -> AsyncIterator[None]:
     yield
 
 
-@fault("records-duplicated", "load", (4.0, 10.0))
+@fault("records-duplicated", "load", lasts_s=(4.0, 10.0))
 @asynccontextmanager
 async def duplicated(scene: Scene) -> AsyncIterator[None]:
     """A producer that sends everything several times."""
@@ -46,7 +46,7 @@ async def duplicated(scene: Scene) -> AsyncIterator[None]:
         scene.load.copies = 1
 
 
-@fault("records-shuffled", "load", (4.0, 10.0))
+@fault("records-shuffled", "load", lasts_s=(4.0, 10.0))
 @asynccontextmanager
 async def shuffled(scene: Scene) -> AsyncIterator[None]:
     """Producers that send the steps of an order in any order."""

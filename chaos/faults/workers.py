@@ -21,7 +21,7 @@ SNAPSHOT = "store-write:deciding-"
 CLOCK_WRONG_MS = 300_000
 
 
-@fault("worker-kill-9", "workers", (1.0, 8.0))
+@fault("worker-kill-9", "workers", lasts_s=(1.0, 8.0))
 @asynccontextmanager
 async def kill_9(scene: Scene) -> AsyncIterator[None]:
     """Gone, and started again before or after its session has timed out."""
@@ -32,7 +32,7 @@ async def kill_9(scene: Scene) -> AsyncIterator[None]:
     await scene.stage.start_worker(worker)
 
 
-@fault("worker-kill-9-at-commit", "workers", (1.0, 4.0))
+@fault("worker-kill-9-at-commit", "workers", lasts_s=(1.0, 4.0))
 @asynccontextmanager
 async def kill_9_at_commit(scene: Scene) -> AsyncIterator[None]:
     """Between produce and commit, between commit and the stores, or between two stores."""
@@ -43,7 +43,7 @@ async def kill_9_at_commit(scene: Scene) -> AsyncIterator[None]:
     await scene.stage.start_worker(worker)
 
 
-@fault("worker-kill-9-at-snapshot", "workers", (1.0, 4.0))
+@fault("worker-kill-9-at-snapshot", "workers", lasts_s=(1.0, 4.0))
 @asynccontextmanager
 async def kill_9_at_snapshot(scene: Scene) -> AsyncIterator[None]:
     """As the snapshots of aggregates are about to be written."""
@@ -53,7 +53,7 @@ async def kill_9_at_snapshot(scene: Scene) -> AsyncIterator[None]:
     await scene.stage.start_worker(worker)
 
 
-@fault("worker-kill-9-at-restore", "workers", (1.0, 3.0))
+@fault("worker-kill-9-at-restore", "workers", lasts_s=(1.0, 3.0))
 @asynccontextmanager
 async def kill_9_at_restore(scene: Scene) -> AsyncIterator[None]:
     """It has lost its disk, and dies once more between fencing and restoring, while restoring, or just after it."""
@@ -71,7 +71,7 @@ async def kill_9_at_restore(scene: Scene) -> AsyncIterator[None]:
     await scene.stage.start_worker(worker)
 
 
-@fault("worker-sigterm", "workers", (1.0, 6.0))
+@fault("worker-sigterm", "workers", lasts_s=(1.0, 6.0))
 @asynccontextmanager
 async def sigterm(scene: Scene) -> AsyncIterator[None]:
     """Told to stop, and started again: it must end by itself."""
@@ -82,7 +82,7 @@ async def sigterm(scene: Scene) -> AsyncIterator[None]:
     await scene.stage.start_worker(worker)
 
 
-@fault("worker-sigstop", "workers", (SESSION_S + 3, SESSION_S + 9))
+@fault("worker-sigstop", "workers", lasts_s=(SESSION_S + 3, SESSION_S + 9))
 @asynccontextmanager
 async def sigstop(scene: Scene) -> AsyncIterator[None]:
     """Paused past its session, then woken up: a zombie that believes to own what others serve."""
@@ -99,7 +99,7 @@ async def sigstop(scene: Scene) -> AsyncIterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-@fault("rebalance-storm", "workers", (10.0, 16.0))
+@fault("rebalance-storm", "workers", lasts_s=(10.0, 16.0))
 @asynccontextmanager
 async def rebalance_storm(scene: Scene) -> AsyncIterator[None]:
     """A worker leaves and joins every few seconds."""
@@ -124,7 +124,7 @@ async def _leave_and_join(stage: Stage, worker: LocalWorker) -> None:
         await asyncio.sleep(3.0)
 
 
-@fault("slow-handler", "workers", (6.0, 12.0))
+@fault("slow-handler", "workers", lasts_s=(6.0, 12.0))
 @asynccontextmanager
 async def slow_handler(scene: Scene) -> AsyncIterator[None]:
     """Every fold of a worker takes long, and holds up its event loop."""
@@ -137,7 +137,7 @@ async def slow_handler(scene: Scene) -> AsyncIterator[None]:
         scene.stage.order(worker, Orders())
 
 
-@fault("clock-wrong", "workers", (6.0, 12.0))
+@fault("clock-wrong", "workers", lasts_s=(6.0, 12.0))
 @asynccontextmanager
 async def clock_wrong(scene: Scene) -> AsyncIterator[None]:
     """The time of day of one worker is wrong by five minutes, and then right again."""
