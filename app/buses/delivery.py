@@ -37,17 +37,17 @@ async def in_lanes(events: Sequence[BusEvent], handle: Handler, parallel_max: in
     lanes: dict[str, list[BusEvent]] = {}
     for event in events:
         lanes.setdefault(event.ordered_by, []).append(event)
-    free = asyncio.Semaphore(parallel_max)
+    waiting = iter(lanes.values())
 
-    async def run(lane: Sequence[BusEvent]) -> None:
-        async with free:
+    async def run() -> None:
+        for lane in waiting:
             for event in lane:
                 await handle(event)
 
     try:
         async with asyncio.TaskGroup() as tasks:
-            for lane in lanes.values():
-                tasks.create_task(run(lane))
+            for _ in range(min(parallel_max, len(lanes))):
+                tasks.create_task(run())
     except ExceptionGroup as group:
         raise group.exceptions[0] from group
 

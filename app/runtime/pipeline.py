@@ -32,11 +32,13 @@ from app.runtime.settings import Settings
 from app.runtime.shard import Shard
 from app.runtime.stats import PipelineStats
 from app.runtime.topics import Topics
+from app.runtime.unit import Emitted
 
 log = logging.getLogger(__name__)
 
 Rows = Mapping[bytes, bytes | None]
 OnCommitted = Callable[[Shard, Rows], None]
+OnRound = Callable[[Shard, Rows, Sequence[Emitted]], None]
 OnEffect = Callable[[str], None]
 
 EXPECTED = (KafkaError, OSError, TimeoutError, RetryablePipelineError)
@@ -56,6 +58,7 @@ class World:
     topics: Topics
     announcement: Announcement | None = None
     on_committed: OnCommitted = lambda shard, rows: None
+    on_round: OnRound = lambda shard, rows, emitted: None
     on_effect: OnEffect = lambda name: None
 
 
@@ -415,6 +418,7 @@ class Pipeline:
         for shard in write_round(plan, folded, self._terms, log_ends, clock.epoch_ms()):
             self._world.on_effect("written")
             self._world.on_committed(shard, folded.rows[shard])
+            self._world.on_round(shard, folded.rows[shard], folded.parts[shard].unit.emitted)
         self.stats.round(folded.parts, (t0, t1, t2, t3, clock.monotonic()))
 
     async def _seek_all(self) -> None:

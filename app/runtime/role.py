@@ -32,6 +32,7 @@ from app.runtime.shard import Shard
 from app.runtime.standby import Standby
 from app.runtime.stats import PipelineStats
 from app.runtime.topics import Topics
+from app.runtime.unit import Emitted
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,9 @@ ANSWER_AGE_MS_MAX = 5_000
 TICK_EVERY_S = 1.0
 
 CommitListener = Callable[[Shard, Rows], None]
+"""Told of rows that were written here: in a round, or while standing by."""
+RoundListener = Callable[[Shard, Rows, Sequence[Emitted]], None]
+"""Told of a shard's part of a committed round, rows and derived records: by the worker that serves it alone."""
 
 
 class RoleApp(faust.App):
@@ -71,6 +75,7 @@ class RoleApp(faust.App):
         self.standbys: dict[int, Standby] = {}
         self.standing_by: frozenset[int] = frozenset()
         self.commit_listeners: list[CommitListener] = []
+        self.round_listeners: list[RoundListener] = []
         self.directory = Directory(settings, self.fleet_topics)
         self.generations = Generations(self.fleet_topics)
         self.stats: dict[int, PipelineStats] = {}
@@ -323,6 +328,7 @@ class RoleApp(faust.App):
             announcement=self.directory.announcement(bucket, [agent.name for agent in self.fleet_agents]),
             on_committed=self._committed,
             on_effect=self._on_effect,
+            on_round=self._round_done,
         )
 
     async def seek(self, partition: TopicPartition, offset: int) -> int:
@@ -335,6 +341,10 @@ class RoleApp(faust.App):
     def _committed(self, shard: Shard, rows: Rows) -> None:
         for listener in self.commit_listeners:
             listener(shard, rows)
+
+    def _round_done(self, shard: Shard, rows: Rows, emitted: Sequence[Emitted]) -> None:
+        for listener in self.round_listeners:
+            listener(shard, rows, emitted)
 
     # In the background
 

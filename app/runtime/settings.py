@@ -58,6 +58,8 @@ class Settings(BaseSettings):
     """The Redis of FLEET_BUS=redis."""
     requests_max: int = Field(default=256, ge=1, le=100_000)
     """Most requests that a worker has under way at a time; it answers 503 to what is more."""
+    live_clients_max: int = Field(default=100, ge=0, le=10_000)
+    """Most clients of a worker's live feed at a time; then 503."""
 
     session_timeout: float = Field(default=6.0, ge=1.0, le=300.0)
     """A worker that is not heard of for so long loses its buckets to others."""

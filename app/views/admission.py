@@ -17,8 +17,8 @@ from app.runtime.flow import Flow
 from app.runtime.ports import TopicPartition
 from app.views.problems import Handler, Problem
 
-ALWAYS = ("/healthz", "/readyz", "/metrics")
-"""Whoever watches an overloaded worker must get through."""
+ALWAYS = ("/healthz", "/readyz", "/metrics", "/live")
+"""Whoever watches an overloaded worker must get through. Streams of the live feed have a limit of their own."""
 RETRY_S_MAX = 30
 
 

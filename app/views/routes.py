@@ -15,6 +15,7 @@ from app.views.commits import Commits
 from app.views.health import HealthViews
 from app.views.histories import HistoryViews
 from app.views.listings import ListingViews
+from app.views.live.views import LiveViews, timelines
 from app.views.metrics import MetricsViews
 from app.views.openapi import OpenApiViews
 from app.views.places import Places
@@ -50,15 +51,22 @@ def add_routes(
     app.commit_listeners.append(commits.committed)
     OpenApiViews().add_to(web_app)
     HealthViews(app).add_to(web_app)
-    MetricsViews(app, ChainCollector(app, chains), AdmissionCollector(admission)).add_to(web_app)
     CommandViews(places, commits, admission, tuple(aggregates)).add_to(web_app)
-    for aggregate in aggregates:
-        HistoryViews(places, aggregate).add_to(web_app)
-    for chain in chains:
-        ChainViews(places, chain).add_to(web_app)
+    histories = {one.aggregate.category: HistoryViews(places, one) for one in aggregates}
+    instances = [(chain, ChainViews(places, chain)) for chain in chains]
+    for history in histories.values():
+        history.add_to(web_app)
+    for _, instance in instances:
+        instance.add_to(web_app)
+    for timeline in timelines(aggregates, histories, instances):
+        timeline.add_to(web_app)
     for read_model in read_models:
         if (listing := read_model.projection.listing) is None:
             ReadModelViews(places, commits, read_model).add_to(web_app)
         else:
             ListingViews(places, read_model, listing).add_to(web_app)
-    WindowViews(places, windows).add_to(web_app)
+    all_windows = WindowViews(places, windows)
+    all_windows.add_to(web_app)
+    live = LiveViews(app, places, aggregates, read_models, all_windows)
+    live.add_to(web_app)
+    MetricsViews(app, ChainCollector(app, chains), AdmissionCollector(admission), live.collector).add_to(web_app)

@@ -115,10 +115,21 @@ class WindowViews:
         wanted = list(everywhere) if query.partitions is None else [int(n) for n in query.partitions.split(",")]
         if unknown := [number for number in wanted if number not in everywhere]:
             raise Problem(422, "invalid_parameters", f"There are no partitions {unknown}")
+        seen = await self._seen(request, served, query, at_ms, wanted)
+        return answer(seen if query.partitions is not None else self._answer(window, seen))
+
+    async def now(self, request: web.Request, window: Window[R]) -> R:
+        """The row of a sliding window at this moment, over all keys and partitions."""
+        everywhere, at_ms = list(range(self._places.partitions)), ms_of(datetime.now(UTC))
+        seen: Seen[R] = await self._seen(request, self._windows[window.name], WindowQuery(), at_ms, everywhere)
+        return seen.open[0].row
+
+    async def _seen(
+        self, request: web.Request, served: ServedWindow, query: WindowQuery, at_ms: int, wanted: list[int]
+    ) -> Seen[Any]:
         groups = self._by_place(request, served, wanted)
         parts = await asyncio.gather(*(self._part(request, served, query, at_ms, numbers) for numbers in groups))
-        seen = _merged(window, parts, query.limit)
-        return answer(seen if query.partitions is not None else self._answer(window, seen))
+        return _merged(served.window, parts, query.limit)
 
     def _by_place(self, request: web.Request, served: ServedWindow, wanted: list[int]) -> list[list[int]]:
         """The partitions in groups that one worker has each."""

@@ -1,0 +1,1 @@
+"""What people and programs see as it happens: notifications, the live feed, the live page, timelines."""
