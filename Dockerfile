@@ -12,6 +12,7 @@ COPY tables tables
 COPY loadtest loadtest
 COPY bench bench
 COPY chaos chaos
+COPY simulation simulation
 # Built by the setuptools of the lock: dependencies require it as well, so it stays; pip does not.
 RUN pip install --no-cache-dir --no-deps --no-build-isolation . && pip check && pip uninstall -y pip
 

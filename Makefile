@@ -41,6 +41,14 @@ golden: $(STAMP) ## write the golden files of new messages and versions, to look
 fuzz: $(STAMP) ## fuzz every HTTP route of a real worker with a new seed:  make fuzz SECONDS=600 SEED=7
 	@FUZZ_SECONDS=$(SECONDS) FUZZ_SEED=$(or $(SEED),$(shell date +%s)) $(BIN)/python -m pytest -q -s --timeout 0 tests/integration/test_http_fuzz.py
 
+SEEDS ?= 1000
+FIRST ?= 0
+simulate: $(STAMP) ## play seeds of the simulated fleet under faults:  make simulate SEEDS=100000 FIRST=0
+	@$(BIN)/python -m simulation --seeds $(SEEDS) --first $(FIRST) $(ARGS)
+
+mutants: $(STAMP) ## switch the engine's safeguards off, one at a time, and see the simulation notice
+	@$(BIN)/python -m simulation.mutation $(ARGS)
+
 check: $(STAMP) ## format, lint, types and import contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
