@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
@@ -12,7 +13,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
-from app.audit.records import Place, Seen, place_of, seen
+from app.audit.records import FIRST, Place, Seen, place_of, seen
 from app.kernel.errors import FleetError
 
 START_TIMEOUT_S = 20.0
@@ -32,15 +33,23 @@ OPTIONS: dict[str, Any] = {
 }
 
 
+STANDINGS = "fleet.projections"
+"""Compacted: read model → which of its generations is read. It has one partition."""
+
+
 class NotAudited(FleetError):
     """The topics could not be read: there is no verdict, neither a good one nor a bad one."""
 
 
 class TopicReader:
-    """Reads every topic of a fleet, pass by pass, each up to the ends that it finds. Use it as a context."""
+    """Reads every topic of a fleet, pass by pass, each up to the ends that it finds. Use it as a context.
+
+    Entered again, it goes on where it was.
+    """
 
     def __init__(self, brokers: str, prefix: str = "") -> None:
         self._brokers, self._prefix = brokers, prefix
+        self._standings = f"{prefix}{STANDINGS}"
         self._consumer: Any = None
         self._places: dict[str, Place] = {}
         self._positions: dict[TopicPartition, int] = {}
@@ -88,7 +97,9 @@ class TopicReader:
     async def _find_topics(self) -> None:
         async with asyncio.timeout(REQUEST_TIMEOUT_S):
             cluster = await self._consumer._client.fetch_all_metadata()
-        self._places = {name: p for name in cluster.topics() if (p := place_of(name, self._prefix)) is not None}
+        names: set[str] = cluster.topics()
+        live = await self._live_generations() if self._standings in names else {}
+        self._places = {n: place for n in names if (place := place_of(n, self._prefix, live)) is not None}
         if not self._places:
             prefixed = f" with the prefix {self._prefix}" if self._prefix else ""
             raise NotAudited(
@@ -105,6 +116,21 @@ class TopicReader:
             self._positions |= begins
             await self._find_horizons({partition: at for partition, at in begins.items() if at > 0})
 
+    async def _live_generations(self) -> dict[str, int]:
+        """Which generation of each read model that was ever rebuilt is read now."""
+        live: dict[str, int] = {}
+        standings = TopicPartition(self._standings, 0)
+        async with asyncio.timeout(REQUEST_TIMEOUT_S):
+            await self._consumer._client.set_topics([self._standings])
+            self._consumer.assign([standings])
+            begins = await self._consumer.beginning_offsets([standings])
+            ends = await self._consumer.end_offsets([standings])
+            self._consumer.seek(standings, begins[standings])
+            while await self._consumer.position(standings) < ends[standings]:
+                for records in (await self._consumer.getmany(timeout_ms=FETCH_MS)).values():
+                    live |= dict(map(_live, records))
+        return live
+
     async def _find_horizons(self, begins: Mapping[TopicPartition, int]) -> None:
         """When each log begins whose own beginning is gone."""
         async with asyncio.timeout(REQUEST_TIMEOUT_S):
@@ -116,7 +142,8 @@ class TopicReader:
 
     async def _ends(self) -> dict[TopicPartition, int]:
         async with asyncio.timeout(REQUEST_TIMEOUT_S):
-            ends: dict[TopicPartition, int] = await self._consumer.end_offsets(list(self._positions))
+            wanted = [partition for partition in self._positions if partition.topic in self._places]
+            ends: dict[TopicPartition, int] = await self._consumer.end_offsets(wanted)
         return {partition: end for partition, end in ends.items() if end > self._positions[partition]}
 
     async def _up_to(self, ends: dict[TopicPartition, int]) -> AsyncIterator[list[Seen]]:
@@ -129,7 +156,11 @@ class TopicReader:
         while ends:
             fetched = await self._consumer.getmany(timeout_ms=FETCH_MS, max_records=RECORDS_MAX)
             now = time.monotonic()
-            yield [self._seen(record, now) for records in fetched.values() for record in records]
+            for partition, records in fetched.items():
+                self._positions[partition] = records[-1].offset + 1  # whatever comes, they are not read again
+            if fetched:
+                progress_s = now
+                yield [self._seen(record, now) for records in fetched.values() for record in records]
             if await self._note_positions(ends):
                 progress_s = now
             elif now - progress_s > STALL_TIMEOUT_S:
@@ -160,3 +191,9 @@ class TopicReader:
             headers=record.headers,
             now=now,
         )
+
+
+def _live(record: Any) -> tuple[str, int]:
+    """A read model, and which of its generations is read."""
+    told = json.loads(record.value) if record.value else {}
+    return record.key.decode(), int(told.get("live", FIRST))

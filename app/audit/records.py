@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -43,8 +45,15 @@ _SUFFIXES = {
 _ALERTS = "fleet.alerts"
 
 
-def place_of(topic: str, prefix: str = "") -> Place | None:
-    """What a topic of the fleet with this prefix is; `None` where it is nothing that is audited."""
+_GENERATION = re.compile(r"projecting-([a-z0-9-]+?)(?:\.g([0-9]+))?")
+FIRST = 1
+
+
+def place_of(topic: str, prefix: str = "", live: Mapping[str, int] = MappingProxyType({})) -> Place | None:
+    """What a topic of the fleet with this prefix is; `None` where it is nothing that is audited.
+
+    `live` says which generation of a read model is read, where it is not the first: others are not audited.
+    """
     if not topic.startswith(prefix):
         return None
     name = topic[len(prefix) :]
@@ -52,6 +61,11 @@ def place_of(topic: str, prefix: str = "") -> Place | None:
         return Place(Kind.ALERT, "fleet")
     owner, dot, suffix = name.rpartition(".")
     kind = _SUFFIXES.get(dot + suffix)
+    if (generation := _GENERATION.fullmatch(owner)) is not None:
+        name, number = generation[1], int(generation[2] or FIRST)
+        if number != live.get(name, FIRST):
+            return None
+        owner = f"projecting-{name}"
     # A further dot would be another fleet's prefix.
     return None if kind is None or not owner or "." in owner else Place(kind, owner)
 

@@ -13,40 +13,45 @@ PATIENCE_S = 20.0
 AGAIN_S = 0.5
 
 
-async def read_once(reader: TopicReader, auditor: Auditor) -> float:
-    """One pass: everything up to the ends that the topics have now. When it began."""
-    began = time.monotonic()
-    auditor.shared.horizons = reader.horizons
-    async for records in reader.read():
-        auditor.take(records)
-        await asyncio.sleep(0)
-    return began
+class Auditing:
+    """An auditor with the topics that it reads. What it has read it knows, also when brokers were away meanwhile."""
+
+    def __init__(self, brokers: str, prefix: str = "", *, patience_s: float = PATIENCE_S) -> None:
+        self._reader = TopicReader(brokers, prefix)
+        self._auditor = Auditor()
+        self._patience_s = patience_s
+
+    async def once(self) -> Audit:
+        """The verdict on everything that was in the topics when the audit began.
+
+        The topics are no one moment's: while the fleet works, an outcome is read before its command, a row before its
+        event. So what has begun by the end of the first pass is read on for until it is finished. What is not when
+        patience is over never will be: a violation. What began later is in flight, and none.
+        """
+        async with self._reader:
+            await self._pass()
+            cut = time.monotonic()
+            while not self._auditor.is_closed(cut) and time.monotonic() < cut + self._patience_s:
+                await asyncio.sleep(AGAIN_S)
+                await self._pass()
+            return self._auditor.audit(cut)
+
+    async def follow(self, every_s: float) -> AsyncIterator[Audit]:
+        """A verdict after each pass, for ever. What has been open for longer than patience lasts is a violation."""
+        async with self._reader:
+            while True:
+                await self._pass()
+                yield self._auditor.audit(time.monotonic() - self._patience_s)
+                await asyncio.sleep(every_s)
+
+    async def _pass(self) -> None:
+        """Everything up to the ends that the topics have now."""
+        self._auditor.shared.horizons = self._reader.horizons
+        async for records in self._reader.read():
+            self._auditor.take(records)
+            await asyncio.sleep(0)
 
 
 async def audit_once(brokers: str, prefix: str = "", *, patience_s: float = PATIENCE_S) -> Audit:
-    """The verdict on everything that was in the topics when the audit began.
-
-    The topics are no one moment's: while the fleet works, an outcome is read before its command, a row before its
-    event. So what has begun by the end of the first pass is read on for until it is finished. What is not after
-    `patience_s` never will be: a violation. What began later is in flight, and none.
-    """
-    auditor = Auditor()
-    async with TopicReader(brokers, prefix) as reader:
-        await read_once(reader, auditor)
-        cut = time.monotonic()
-        while not auditor.is_closed(cut) and time.monotonic() < cut + patience_s:
-            await asyncio.sleep(AGAIN_S)
-            await read_once(reader, auditor)
-        return auditor.audit(cut)
-
-
-async def audit_on(
-    brokers: str, prefix: str = "", *, every_s: float = 5.0, patience_s: float = PATIENCE_S
-) -> AsyncIterator[Audit]:
-    """A verdict after each pass, for ever. What has been open for longer than `patience_s` is a violation."""
-    auditor = Auditor()
-    async with TopicReader(brokers, prefix) as reader:
-        while True:
-            await read_once(reader, auditor)
-            yield auditor.audit(time.monotonic() - patience_s)
-            await asyncio.sleep(every_s)
+    """See `Auditing.once`."""
+    return await Auditing(brokers, prefix, patience_s=patience_s).once()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 
 import click
@@ -12,7 +13,8 @@ from rich.table import Table
 
 from app.audit.auditor import Audit
 from app.audit.reading import NotAudited
-from app.audit.running import PATIENCE_S, audit_on, audit_once
+from app.audit.running import PATIENCE_S, Auditing, audit_once
+from app.audit.serving import serve
 
 KEPT, BROKEN, NOT_AUDITED = 0, 1, 2
 WIDE = 110
@@ -33,25 +35,43 @@ def run(brokers: str, prefix: str, *, as_json: bool, patience_s: float = PATIENC
     return KEPT if audit.ok else BROKEN
 
 
-def follow(brokers: str, prefix: str, *, as_json: bool, every_s: float, patience_s: float = PATIENCE_S) -> int:
-    """Audit for ever, and print a line (or a JSON object in one line) after each pass; the exit code at Ctrl-C."""
+def follow(
+    brokers: str, prefix: str, *, as_json: bool, every_s: float, at: tuple[str, int] | None, patience_s: float
+) -> int:
+    """Audit for ever, a line (or a JSON object in one line) after each pass; the exit code at Ctrl-C or SIGTERM.
+
+    With `at`, a host and a port, the verdict is served there, and an outage is waited through.
+    """
+    auditing = Auditing(brokers, prefix, patience_s=patience_s)
     last: Audit | None = None
 
-    async def on() -> None:
+    def say(what: Audit | NotAudited) -> None:
         nonlocal last
-        async for audit in audit_on(brokers, prefix, every_s=every_s, patience_s=patience_s):
-            last = audit
-            click.echo(json.dumps(audit.as_json()) if as_json else line(audit))
-            sys.stdout.flush()
+        if isinstance(what, NotAudited):
+            click.echo(f"Not audited: {what}", err=True)
+            return
+        last = what
+        click.echo(json.dumps(what.as_json()) if as_json else line(what))
+        sys.stdout.flush()
+
+    async def on() -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        if task is not None:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, task.cancel)
+        if at is not None:
+            await serve(auditing, *at, every_s=every_s, say=say)
+        async for audit in auditing.follow(every_s):
+            say(audit)
 
     try:
         asyncio.run(on())
     except NotAudited as error:
-        click.echo(f"Not audited: {error}", err=True)
+        say(error)
         return NOT_AUDITED
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         pass
-    return KEPT if last is not None and last.ok else BROKEN if last is not None else NOT_AUDITED
+    return NOT_AUDITED if last is None else KEPT if last.ok else BROKEN
 
 
 def show(audit: Audit, console: Console) -> None:

@@ -116,15 +116,19 @@ def topics() -> None:
 @click.option(
     "--every", default=5.0, show_default=True, type=click.FloatRange(0.1, 3_600), help="How few, with --follow."
 )
-def audit(as_json: bool, brokers: str | None, patience: float, on: bool, every: float) -> None:
+@click.option("--port", type=click.IntRange(1, 65_535), help="With --follow: serve the verdict there, as metrics.")
+def audit(*, as_json: bool, brokers: str | None, patience: float, on: bool, every: float, port: int | None) -> None:
     """Read all topics by an independent path, and say which promise of the fleet is broken, if any.
 
     The exit code is 0 where none is, 1 where one is, 2 where the topics could not be read.
     """
-    where, prefix = brokers or brokers_here(), load_settings().topic_prefix
-    if on:
-        sys.exit(auditing.follow(where, prefix, as_json=as_json, every_s=every, patience_s=patience))
-    sys.exit(auditing.run(where, prefix, as_json=as_json, patience_s=patience))
+    if port is not None and not on:
+        raise click.BadParameter("it is served for as long as the audit goes on: add --follow", param_hint="--port")
+    where, s = brokers or brokers_here(), load_settings()
+    if not on:
+        sys.exit(auditing.run(where, s.topic_prefix, as_json=as_json, patience_s=patience))
+    at = None if port is None else (s.web_host, port)
+    sys.exit(auditing.follow(where, s.topic_prefix, as_json=as_json, every_s=every, at=at, patience_s=patience))
 
 
 @cli.command()

@@ -220,6 +220,26 @@ def check_topics_job(objects: list[Object]) -> None:
             assert getattr(mine, name) == getattr(theirs, name)
 
 
+def check_auditor(objects: list[Object]) -> None:
+    """One process audits, with the workers' image and settings; it is probed and scraped where it serves."""
+    (auditor,) = of_kind(objects, "Deployment")
+    container, (worker, *_) = container_of(auditor), workers(objects)
+    assert container["command"][:3] == ["fleet", "audit", "--follow"]
+    options = dict(zip(container["command"][3::2], container["command"][4::2], strict=True))
+    (port,) = container["ports"]
+    told = auditor["spec"]["template"]["metadata"]["annotations"]
+    assert options["--port"] == str(port["containerPort"]) == told["prometheus.io/port"]
+    assert (told["prometheus.io/scrape"], told["prometheus.io/path"]) == ("true", "/metrics")
+    assert {name: container[name]["httpGet"]["path"] for name in SERVING} == SERVING
+    assert container["image"] == container_of(worker)["image"]
+    mine, theirs = settings_of(objects, auditor), settings_of(objects, worker)
+    assert (mine.brokers, mine.topic_prefix, mine.web_host) == (theirs.brokers, theirs.topic_prefix, "0.0.0.0")
+    assert auditor["spec"]["replicas"] == 1
+    labels = auditor["spec"]["template"]["metadata"]["labels"]
+    for service in of_kind(objects, "Service"):
+        assert not service["spec"]["selector"].items() <= labels.items(), "it answers no customers"
+
+
 def check_brokers(objects: list[Object]) -> None:
     """The brokers that the settings name are Services of these objects: so only where Kafka comes with them."""
     ports = {one["metadata"]["name"]: {p["port"] for p in one["spec"]["ports"]} for one in of_kind(objects, "Service")}

@@ -65,6 +65,10 @@ def test_base_has_a_workload_for_every_split_role() -> None:
     assert sorted(map(role_of, workers(render(BASE)))) == sorted(SPLIT)
 
 
+def test_base_has_an_auditor() -> None:
+    manifests.check_auditor(render(BASE))
+
+
 def test_dev_runs_every_agent_in_one_workload_and_brings_its_kafka() -> None:
     objects = render(DEV)
     assert [role_of(worker) for worker in workers(objects)] == ["all"]
@@ -95,6 +99,13 @@ def service(objects: list[Object], name: str) -> Object:
 
 
 SPOILT: list[tuple[str, Check, Callable[[list[Object]], object]]] = [
+    ("audits once", manifests.check_auditor, lambda o: container_of(of_kind(o, "Deployment")[0])["command"].pop(2)),
+    ("two auditors", manifests.check_auditor, lambda o: of_kind(o, "Deployment")[0]["spec"].update(replicas=2)),
+    (
+        "auditor on another port",
+        manifests.check_auditor,
+        lambda o: container_of(of_kind(o, "Deployment")[0])["ports"][0].update(containerPort=6067),
+    ),
     ("misspelt field", manifests.check_schemas, lambda o: workers(o)[0]["spec"].update(replica=2)),
     ("wrong type", manifests.check_schemas, lambda o: workers(o)[0]["spec"].update(replicas="2")),
     ("not core", manifests.check_schemas, lambda o: o[0].update(apiVersion="x.example/v1")),

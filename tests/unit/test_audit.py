@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from app.audit.auditor import Auditor
+from app.audit.records import Kind, Place, place_of
 from tests.unit.audited import Log, decoded, encoded, healthy
 
 ORDERS, STOCK, CUSTOMERS = "orders.events", "inventory.events", "customers.events"
@@ -332,6 +333,26 @@ def test_each_corruption_is_found_under_its_name(corrupt: Callable[[Log], None],
     assert set(found) == names, found
     assert all(found.values())
     assert not audit.ok
+
+
+@pytest.mark.parametrize(
+    ("topic", "place"),
+    [
+        ("f.orders.events", Place(Kind.EVENT, "orders")),
+        ("f.fleet.alerts", Place(Kind.ALERT, "fleet")),
+        ("f.projecting-orders.changelog", None),
+        ("f.projecting-orders.g2.changelog", Place(Kind.ROW, "projecting-orders")),
+        ("f.projecting-orders-by-day.changelog", Place(Kind.ROW, "projecting-orders-by-day")),
+        ("f.projecting-customers.g3.deadletters", None),
+        ("f.other.orders.events", None),
+        ("orders.events", None),
+        ("f.orders.inbox", None),
+    ],
+)
+def test_topics_are_known_by_their_names_and_read_models_by_the_generation_that_is_read(
+    topic: str, place: Place | None
+) -> None:
+    assert place_of(topic, "f.", {"orders": 2}) == place
 
 
 def test_every_invariant_is_seen_to_fail() -> None:
