@@ -65,6 +65,9 @@ bench: $(STAMP) ## measure:  make bench ARGS="--peers us,floor --workloads W1 --
 failover: $(STAMP) ## measure how long partitions stop when workers are killed, leave, join or restart
 	@$(BIN)/python -m bench.failover $(ARGS)
 
+folds: $(STAMP) ## measure what one event costs each agent that reads orders, without Kafka
+	@$(BIN)/python -m bench.folds $(ARGS)
+
 recovery: $(STAMP) ## measure how fast a worker that has lost its disk restores its rows
 	@$(BIN)/python -m bench.recovery $(ARGS)
 

@@ -89,7 +89,7 @@ class _Windower(Generic[R]):
             return
         match message:
             case Tick():
-                self._tick(unit, ms_of(message.time))
+                self._tick(unit, min(ms_of(message.time), record.timestamp))
             case Ask(by=by, until=until):
                 now = _time(unit)
                 asked = now.asked | {by: min(until, now.asked.get(by, until))}

@@ -21,6 +21,8 @@ class Topic:
 
 FOR_EVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 A_WEEK = {"cleanup.policy": "delete", "retention.ms": str(7 * 86_400_000)}
+BY_THE_BROKERS_CLOCK = {"message.timestamp.type": "LogAppendTime"}
+"""A record's timestamp is not its sender's: no clock that is ahead can make it newer than it is."""
 AN_HOUR = {"cleanup.policy": "delete", "retention.ms": str(3_600_000), "segment.ms": str(600_000)}
 DEAD = FOR_EVER | {"max.message.bytes": str(3 << 20)}
 """A record as large as any that a source topic takes must fit in, with its cause beside it."""
@@ -112,7 +114,7 @@ class Topics:
         """The topics of one kind of aggregate."""
         return [
             Topic(self.commands(category), A_WEEK),
-            Topic(self.events(category), FOR_EVER),
+            Topic(self.events(category), FOR_EVER | BY_THE_BROKERS_CLOCK),
             Topic(self.outcomes(category), A_WEEK),
         ]
 
@@ -127,7 +129,10 @@ class Topics:
     def of_window(self, window: str, *, ends: bool) -> list[Topic]:
         """The topics between a window's partitions, and what comes out; one that slides never ends."""
         about = f"What the partitions hand over, tell and ask each other of {window}. Between agents of the fleet."
-        between = [Topic(self.inbox(window), A_WEEK, about=about), Topic(self.ticks(window), A_WEEK)]
+        between = [
+            Topic(self.inbox(window), A_WEEK, about=about),
+            Topic(self.ticks(window), A_WEEK | BY_THE_BROKERS_CLOCK),
+        ]
         finals = [Topic(self.finals(window), FOR_EVER)] if ends else []
         return [*between, *finals, Topic(self.late(window), FOR_EVER)]
 

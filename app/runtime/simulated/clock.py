@@ -6,7 +6,7 @@ import asyncio
 import heapq
 import itertools
 
-EPOCH_MS = 1_700_000_000_000
+EPOCH_MS = 1_800_000_000_000
 """When simulated time begins, for no particular reason."""
 
 
