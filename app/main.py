@@ -6,15 +6,19 @@ from typing import Any
 
 from agents.chaining import chaining_name
 from agents.deciding import deciding_name
+from agents.filling import GapFilling
+from agents.histories import Histories
 from agents.indexing import indexing_name
 from agents.projecting import projecting_name
 from agents.windowing import windowing_name
 from app.catalogue import CATALOGUE, Catalogue
+from app.kernel.messages import first_word
 from app.runtime.clock import SystemClock
 from app.runtime.garbage import calm_the_garbage_collector
 from app.runtime.generations import FIRST, Standing
 from app.runtime.kafka.cluster import KafkaCluster
 from app.runtime.kafka.quiet import calm_aiokafka
+from app.runtime.kafka.sender import RecordSender
 from app.runtime.role import RoleApp
 from app.runtime.settings import Settings, load_settings
 from app.views.routes import WEB_OPTIONS, add_routes
@@ -39,7 +43,19 @@ def make_app(settings: Settings, catalogue: Catalogue = CATALOGUE) -> RoleApp:
     chains = [ServedChain(chain, chaining_name(chain)) for chain in catalogue.chains]
     windows = [ServedWindow(window, windowing_name(window)) for window in catalogue.windows]
     add_routes(app, _served_aggregates(catalogue), chains, _served_read_models(catalogue), windows)
+    app.upkeep.append(lambda: _fill_gaps(app, catalogue))
     return app
+
+
+async def _fill_gaps(app: RoleApp, catalogue: Catalogue) -> None:
+    """Bring what agents wait for in vain from the event store."""
+    histories = Histories(app, {first_word(e.wire_name): a.category for a in catalogue.aggregates for e in a.events})
+    sender = RecordSender(app.fleet_settings.brokers)
+    patience_s, topic = app.fleet_settings.gap_patience, app.fleet_topics.redrive
+    try:
+        await GapFilling(app.served_shards, histories.read, sender.send, SystemClock(), topic, patience_s).run()
+    finally:
+        await sender.close()
 
 
 def _faust_settings(settings: Settings) -> dict[str, Any]:

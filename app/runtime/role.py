@@ -45,6 +45,8 @@ CommitListener = Callable[[Shard, Rows], None]
 """Told of rows that were written here: in a round, or while standing by."""
 RoundListener = Callable[[Shard, Rows, Sequence[Emitted]], None]
 """Told of a shard's part of a committed round, rows and derived records: by the worker that serves it alone."""
+Upkeep = Callable[[], Coroutine[Any, Any, None]]
+"""Work in the background, from when buckets come here until the worker stops."""
 
 
 class RoleApp(faust.App):
@@ -76,6 +78,7 @@ class RoleApp(faust.App):
         self.standing_by: frozenset[int] = frozenset()
         self.commit_listeners: list[CommitListener] = []
         self.round_listeners: list[RoundListener] = []
+        self.upkeep: list[Upkeep] = []
         self.directory = Directory(settings, self.fleet_topics)
         self.generations = Generations(self.fleet_topics)
         self.stats: dict[int, PipelineStats] = {}
@@ -195,6 +198,10 @@ class RoleApp(faust.App):
         shards = holder.shards if holder is not None else ()
         return next((s for s in shards if s.agent.name == agent and s.partition == partition and s.warm), None)
 
+    def served_shards(self) -> list[Shard]:
+        """The open shards of every bucket that this worker serves now."""
+        return [shard for pipeline in self.pipelines.values() if pipeline.ready for shard in pipeline.shards]
+
     def shard(self, agent: str, partition: int) -> Shard | None:
         """The open shard, where this worker serves it now."""
         pipeline = self.pipelines.get(partition % self.fleet_settings.buckets)
@@ -248,6 +255,8 @@ class RoleApp(faust.App):
             self._in_background(self._watch())
             self._in_background(self._tick())
             self._in_background(self.directory.follow(self._cluster))
+            for work in self.upkeep:
+                self._in_background(work())
             self._in_background(self.generations.follow(self._cluster, self._generations_changed))
 
     def _whole_buckets(self, assigned: set[TopicPartition]) -> set[int]:

@@ -100,6 +100,8 @@ class Settings(BaseSettings):
     """Below this rate fetches are answered at once."""
     catch_up_records: int = Field(default=10_000, ge=1)
     """An agent further behind than this reads with a consumer of its own until it is near."""
+    gap_patience: float = Field(default=2.0, gt=0)
+    """An event that waits for a predecessor for so long gets it from the event store, if that has it."""
     group_offsets_interval: float = Field(default=5.0, gt=0)
     """How often source positions are committed to the consumer group, for lag tools only."""
 

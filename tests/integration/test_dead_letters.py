@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
+from click.testing import CliRunner, Result
 
+from app.cli import where
+from app.cli.main import cli
 from app.domain.order import ORDER, CreateOrder, Item, ProcessPayment, ShipOrder
 from app.kernel import Command, Envelope, stream_id_of
 from app.runtime.codec import Codec, utc_now
@@ -49,14 +50,12 @@ class Office:
         partition = TopicPartition(topic, partition_of(id_, self._fleet.settings.partitions))
         await self._sender.send(partition, id_.encode(), value)
 
-    async def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`fleet deadletters …`, from a directory where no fleet runs."""
+    async def call(self, *arguments: str) -> Result:
+        """`fleet deadletters …`, where no fleet runs."""
         told = {"FLEET_BROKERS": self._fleet.settings.brokers, "FLEET_TOPIC_PREFIX": self._fleet.settings.topic_prefix}
-        command = [sys.executable, "-m", "app.cli.main", "deadletters", *arguments]
-        environment = {**os.environ, **told, "PYTHONPATH": os.getcwd()}
-        return await asyncio.to_thread(
-            subprocess.run, command, cwd=self._directory, env=environment, capture_output=True, text=True, check=False
-        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(where, "DIRECTORY", self._directory / "none")
+            return await asyncio.to_thread(CliRunner().invoke, cli, ["deadletters", *arguments], env=told)
 
     async def listed(self, until: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
         """What is listed, once it is as wanted."""
@@ -65,7 +64,7 @@ class Office:
             async with asyncio.timeout(TIMEOUT_S):
                 while True:
                     told = await self.call("list", "--json")
-                    assert told.returncode == 0, told.stderr
+                    assert told.exit_code == 0, told.output
                     found = [json.loads(line) for line in told.stdout.splitlines()]
                     if until(found):
                         return found
@@ -94,31 +93,38 @@ async def test_a_poisoned_order_comes_back_whole_with_the_next_release(fleet: Te
     office = Office(fleet, tmp_path, sender)
     try:
         await fleet.up(fleet.worker("old", application=APPLICATION, poisoned="1"))
-        await office.send(*order("bad", POISON), *order("good", "Ann"))
+        await office.send(*order("bad", POISON), *order("lost", POISON), *order("good", "Ann"))
         await office.spoil("good")
         assert (await office.order("old", "good", 2))["status"] == "paid"
         readers = {one["agent"] for one in await office.listed(lambda found: len(found) > 5)}
         assert not [agent for agent in readers if agent.startswith("indexing")]
-        assert (await office.call("discard", "--key", "good", "--yes")).returncode == 0
+        assert (await office.call("discard", "--key", "good", "--yes")).exit_code == 0
 
-        (waiting,) = await office.listed(lambda found: [one["records"] for one in found] == [2])
+        await office.listed(lambda found: [one["records"] for one in found] == [2, 2])
+        given_up = await office.call("discard", "--key", "lost", "--yes")
+        assert given_up.stdout == "projecting-orders  lost: 2 discarded\n", given_up
+        (waiting,) = await office.listed(lambda found: True)
         assert (waiting["agent"], waiting["key"], waiting["cause"]) == ("projecting-orders", "bad", "raised")
         assert waiting["first_error"] == "ZeroDivisionError: cannot project an order of Poison"
         shown = (await office.call("show", "--key", "bad")).stdout
         assert "order.created.v1" in shown
         assert "an earlier record of this key" in shown
         again = await office.call("redrive", "--agent", "projecting-orders")
-        assert (again.returncode, "0 redriven, 2 left; it failed again: raised" in again.stdout) == (1, True), again
+        assert (again.exit_code, "0 redriven, 2 left; it failed again: raised" in again.stdout) == (1, True), again
         fleet.worker("old").stop()
 
         await fleet.up(fleet.worker("new", application=APPLICATION))
         mended = await office.call("redrive", "--all")
-        assert (mended.returncode, mended.stdout) == (0, "projecting-orders  bad: 2 redriven\n"), mended
+        assert (mended.exit_code, mended.stdout) == (0, "projecting-orders  bad: 2 redriven\n"), mended
         assert (await office.order("new", "bad", 2))["status"] == "paid"
         await office.send(ShipOrder("bad", "parcel"))
         assert (await office.order("new", "bad", 3))["status"] == "shipped", "the key is parked no longer"
         assert (await office.call("list")).stdout == "Nothing lies in the dead letters.\n"
+
+        await office.send(ShipOrder("lost", "parcel"))
+        filled = await office.order("new", "lost", 3)
+        assert filled["status"] == "shipped", "what was given up came from the event store"
         refused = await office.call("redrive")
-        assert (refused.returncode, "say which" in refused.stderr) == (2, True)
+        assert (refused.exit_code, "say which" in refused.stderr) == (2, True)
     finally:
         await sender.close()

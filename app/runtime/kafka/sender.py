@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from app.kernel.errors import BrokerUnavailable
-from app.runtime.ports import TopicPartition
+from app.runtime.ports import Header, TopicPartition
 
 IN_FLIGHT_MAX = 2_000
 
@@ -24,7 +25,9 @@ class RecordSender:
         self._starting = asyncio.Lock()
         self._in_flight = 0
 
-    async def send(self, partition: TopicPartition, key: bytes | None, value: bytes | None) -> int:
+    async def send(
+        self, partition: TopicPartition, key: bytes | None, value: bytes | None, headers: Sequence[Header] = ()
+    ) -> int:
         """Send and wait until the record is replicated; its offset. `BrokerUnavailable` where that is not certain."""
         if self._in_flight >= IN_FLIGHT_MAX:
             raise BrokerUnavailable(f"{IN_FLIGHT_MAX} records are waiting for the brokers already")
@@ -32,7 +35,9 @@ class RecordSender:
         try:
             async with asyncio.timeout(self._timeout_s):
                 producer = await self._started()
-                sent = await producer.send_and_wait(partition.topic, value, key=key, partition=partition.partition)
+                sent = await producer.send_and_wait(
+                    partition.topic, value, key=key, partition=partition.partition, headers=list(headers)
+                )
         except (KafkaError, OSError, TimeoutError) as error:
             raise BrokerUnavailable(f"the brokers did not confirm the record: {error!r}") from error
         finally:
