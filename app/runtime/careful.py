@@ -129,7 +129,7 @@ def instructions_for(shard: Shard, piece: Piece) -> list[Instruction]:
     """Those of a piece of the redrive topic that are for this shard."""
     _, messages = new_records(shard, piece)
     name = shard.agent.name
-    return [one for one in messages if one is not None and one.letter.agent == name]
+    return [one for one in messages if isinstance(one, Instruction) and one.letter.agent == name]
 
 
 def _check_sizes(unit: UnitOfWork, *, rows: bool) -> None:

@@ -92,7 +92,7 @@ def _read(record: Record, headers: Sequence[Header]) -> tuple[Letter, Original] 
     own = headers[-len(_NAMES) :]
     if tuple(name for name, _ in own) != _NAMES:
         return None
-    told = {name: bytes(value).decode(errors="replace") for name, value in own}
+    told = {name: _text(value) for name, value in own}
     try:
         letter = Letter(
             told["cause"],
@@ -113,6 +113,11 @@ def _read(record: Record, headers: Sequence[Header]) -> tuple[Letter, Original] 
     return letter, Original(*source, record.key, record.value, letter.timestamp_ms, rest)
 
 
+def _text(value: bytes | None) -> str:
+    """What a header says, whoever wrote it: some brokers' clients write none."""
+    return bytes(value or b"").decode(errors="replace")
+
+
 def settlement(letter: Letter, how: str) -> list[Header]:
     """The headers of a record that settles a letter: its key is the letter's, and it has no value."""
     return [("agent", letter.agent.encode()), (_HOW, how.encode()), (_SETTLES, letter.id.encode())]
@@ -122,7 +127,7 @@ def read_settlement(record: Record) -> tuple[str, str] | None:
     """Which letter a record of a dead-letter topic settles, and how; `None` where it settles none."""
     if record.value is not None or not record.headers or record.headers[-1][0] != _SETTLES:
         return None
-    told = {name: bytes(value).decode(errors="replace") for name, value in record.headers}
+    told = {name: _text(value) for name, value in record.headers}
     return told[_SETTLES], told.get(_HOW, "")
 
 
@@ -155,6 +160,6 @@ def read_instruction(record: Record) -> Instruction | None:
     """The instruction in a record of `fleet.redrive`. What is none concerns nobody."""
     if not record.headers or record.headers[-1][0] != _INSTRUCTION:
         return None
-    told = bytes(record.headers[-1][1]).decode(errors="replace")
+    told = _text(record.headers[-1][1])
     found = _read(record, record.headers[:-1])
     return None if found is None or told not in tuple(Kind) else Instruction(Kind(told), *found)

@@ -143,6 +143,16 @@ async def test_outcome_is_found_by_command_id(client: Client) -> None:
     [
         ("CreateOrder", b"no json", 422, "invalid_command"),
         ("CreateOrder", b'{"order_id": "x"}', 422, "invalid_command"),
+        ("ConfirmDelivery", b'{"order_id": "x", "order_id": "y"}', 422, "invalid_command"),
+        ("ConfirmDelivery", b'{"order_id": "a\\nb"}', 422, "invalid_command"),
+        ("ConfirmDelivery", b'{"order_id": "x", "note": "\xff"}', 422, "invalid_command"),
+        (
+            "ConfirmDelivery",
+            b'{"order_id": "x", "note": ' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+            422,
+            "invalid_command",
+        ),
+        ("ProcessPayment", b'{"order_id": "x", "payment_id": "p", "amount": NaN}', 422, "invalid_command"),
         ("ConfirmDelivery", b'{"order_id": ""}', 422, "invalid_command"),
         ("ConfirmDelivery", b'{"order_id": "' + b"x" * 129 + b'"}', 422, "invalid_command"),
         ("ConfirmDelivery?expected=1", b'{"order_id": "x"}', 422, "invalid_parameters"),
@@ -155,6 +165,17 @@ async def test_bad_input_is_named(client: Client, command: str, body: bytes, sta
     answer = await client.ask("POST", f"/commands/{command}", body)
     assert (answer.status, answer.body["type"]) == (status, f"urn:eventfleet:problem:{type_}")
     assert answer.body["detail"]
+
+
+async def test_ids_that_nothing_can_have_are_named(client: Client) -> None:
+    for path in (f"/orders/{'x' * 257}", "/orders/a%00b/history", "/commands/a%0Ab", "/chains/fulfilment/%C2%85"):
+        answer = await client.get(path)
+        assert (answer.status, answer.body["type"]) == (422, "urn:eventfleet:problem:invalid_id"), path
+    for key in ("", "x" * 129, "ä", "a b"):
+        answer = await client.post("ConfirmDelivery", id_=key, order_id="x")
+        assert (answer.status, answer.body["type"]) == (422, "urn:eventfleet:problem:invalid_command_id"), key
+    forbidden = await client.ask("DELETE", "/orders/x")
+    assert (forbidden.status, forbidden.headers["Allow"]) == (405, "GET,HEAD")
 
 
 async def test_pages_cover_everything_once_and_in_order(client: Client) -> None:

@@ -26,6 +26,9 @@ from app.schema.topics import describe
 from tests.property.bad_input import ODD, encode, garbage, golden, places, put, spoilt
 from tests.property.lives import PARTITIONS, SETTINGS, TOPICS, Town
 
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
+"""Some of what comes in is large: that is the point."""
+
 DECODERS: dict[str, Decode] = {
     topic: agent.decode_of(topic) for agent in CATALOGUE.agents(SETTINGS) for topic in agent.sources
 }

@@ -12,6 +12,7 @@ from app.domain.order import ORDER, ConfirmDelivery
 from app.kernel.errors import UndecodableMessage
 from app.runtime.batch import decode_all
 from app.runtime.codec import ID_CHARS_MAX, NUMBER_MAX, Codec
+from app.runtime.dead_letters import Kind, Letter, instruction, read_instruction
 from app.runtime.simulated.log import SimulatedRecord
 from tests.property.bad_input import golden, put
 
@@ -72,3 +73,13 @@ def test_a_decoder_that_fails_holds_up_nothing() -> None:
     assert isinstance(failed, UndecodableMessage)
     assert "ZeroDivisionError" in str(failed)
     assert decoded == 1
+
+
+@pytest.mark.parametrize("at", range(11))
+def test_an_instruction_whose_header_says_nothing_concerns_nobody(at: int) -> None:
+    """Kafka's headers may be null."""
+    letter = Letter("raised", "x", "deciding-orders", "orders.commands", 0, 7, 0, "orders.commands@7")
+    headers: list[tuple[str, Any]] = list(instruction(Kind.FOLD, letter))
+    headers[at] = (headers[at][0], None)
+    told = read_instruction(SimulatedRecord("fleet.redrive", 0, 0, b"k", b"v", 0, tuple(headers)))
+    assert told is None or told.letter != letter
