@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from agents.ordering import InOrder, is_new
-from agents.routing import inbox_of, routing
+from agents.routing import inbox_of, routing, routing_name
 from app.kernel import Envelope, Keyed, Projection
 from app.runtime.agent import Agent, Fold
 from app.runtime.batch import Decode
@@ -21,6 +21,13 @@ from tables.read_models import PLACES, Projected, list_key, listed_key, place_of
 def projecting_name(projection: Projection[Any], generation: int = FIRST) -> str:
     """The agent's name: its changelog is named after it."""
     return f"projecting-{generation_name(projection.name, generation)}"
+
+
+def agents_of_generation(projection: Projection[Any], generation: int) -> list[str]:
+    """The names of all agents that lead to the rows of one generation."""
+    routed = projection.keyed is Keyed.BY_KEY
+    routes = [routing_name(generation_name(projection.name, generation))] if routed else []
+    return [*routes, projecting_name(projection, generation)]
 
 
 def projecting(

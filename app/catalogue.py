@@ -128,11 +128,11 @@ class Catalogue:
         agents = projecting(projection, topics, decode, settings.partitions, Standing(live=generation))
         return [topic for agent in agents for topic in topics.of_agent(agent.name, logged=agent.logged)]
 
-    def every_agent(self, settings: Settings) -> list[Agent]:
-        """The agents of all roles."""
-        return [agent for agents in self._by_kind(settings, {}).values() for agent in agents]
+    def every_agent(self, settings: Settings, standings: Standings = MappingProxyType({})) -> list[Agent]:
+        """The agents of all roles, with those of every generation of a read model that stands."""
+        return [agent for agents in self._by_kind(settings, standings).values() for agent in agents]
 
-    def topics(self, settings: Settings) -> list[Topic]:
+    def topics(self, settings: Settings, standings: Standings = MappingProxyType({})) -> list[Topic]:
         """Every topic of the fleet, whatever the role."""
         topics = Topics(settings.topic_prefix)
         found = [topic for aggregate in self.aggregates for topic in topics.of_category(aggregate.category)]
@@ -143,7 +143,7 @@ class Catalogue:
         found += [Topic(inbox, A_WEEK) for name in rekeyed for inbox in topics.inboxes(name)]
         found += [topic for w in self.windows for topic in topics.of_window(w.name, ends=w.ends)]
         found += [Topic(topics.alerts, A_WEEK), *topics.of_bus()]
-        for agent in self.every_agent(settings):
+        for agent in self.every_agent(settings, standings):
             found += topics.of_agent(agent.name, logged=agent.logged)
         found.append(Topic(topics.redrive, REDRIVE))
         found += [Topic(topics.directory, DIRECTORY.config, DIRECTORY.partitions)]

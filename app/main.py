@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from agents.chaining import chaining_name
@@ -9,7 +10,7 @@ from agents.deciding import deciding_name
 from agents.filling import GapFilling
 from agents.histories import Histories
 from agents.indexing import indexing_name
-from agents.projecting import projecting_name
+from agents.projecting import agents_of_generation, projecting_name
 from agents.windowing import windowing_name
 from app.catalogue import CATALOGUE, Catalogue
 from app.kernel.messages import first_word
@@ -81,7 +82,10 @@ def _served_aggregates(catalogue: Catalogue) -> list[ServedAggregate]:
 
 def _served_read_models(catalogue: Catalogue) -> list[ServedReadModel]:
     by_category = {served.aggregate.category: served for served in _served_aggregates(catalogue)}
-    return [ServedReadModel(p, projecting_name(p), by_category[p.category]) for p in catalogue.projections]
+    return [
+        ServedReadModel(p, by_category[p.category], partial(projecting_name, p), partial(agents_of_generation, p))
+        for p in catalogue.projections
+    ]
 
 
 calm_aiokafka()

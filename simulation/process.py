@@ -375,6 +375,10 @@ class Disk:
         """See `ports.StoreFactory`."""
         return self._process.worker.stores.holds(agent, partition)
 
+    def forget(self, agent: str) -> None:
+        """See `ports.StoreFactory`."""
+        self._process.worker.stores.forget(agent)
+
 
 class Mounted:
     """A store as one process holds it (`ports.PartitionStore`): gone with the process, and watched as it is written."""

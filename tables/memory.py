@@ -116,6 +116,11 @@ class MemoryStores:
         """See `ports.StoreFactory`."""
         return (agent, partition) in self._stores
 
+    def forget(self, agent: str) -> None:
+        """See `ports.StoreFactory`."""
+        for key in [key for key, store in self._stores.items() if key[0] == agent and not store.is_open]:
+            del self._stores[key]
+
     def crash(self, losing: Callable[[int], int] = lambda unflushed: 0) -> None:
         """Let go of every store without closing it, as a killed process does (see `MemoryStore.crash`)."""
         for store in self._stores.values():

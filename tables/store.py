@@ -237,3 +237,9 @@ class RocksDBStores:
     def holds(self, agent: str, partition: int) -> bool:
         """See `ports.StoreFactory`."""
         return (self._root / agent / str(partition)).is_dir()
+
+    def forget(self, agent: str) -> None:
+        """See `ports.StoreFactory`."""
+        root = self._root / agent
+        if root.is_dir() and not any(path.parent == root for path in self._open):
+            shutil.rmtree(root, ignore_errors=True)

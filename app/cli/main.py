@@ -16,12 +16,13 @@ from app.audit.running import PATIENCE_S
 from app.catalogue import CATALOGUE
 from app.cli import audit as auditing
 from app.cli.deadletters import deadletters
+from app.cli.projections import projections
 from app.cli.schema import FORMATS, JSON_SCHEMA, document, files, pretty
 from app.cli.trace import grow, read_correlated, show
 from app.cli.where import DIRECTORY, brokers_here
 from app.kernel.errors import FleetError
 from app.local.fleet import LocalFleet, Plan, one_at_a_time
-from app.runtime.kafka.admin import ensure_topics
+from app.local.topics import make_topics
 from app.runtime.settings import describe_settings, load_settings
 from app.runtime.topics import Topics
 
@@ -48,6 +49,7 @@ def cli() -> None:
 
 
 cli.add_command(deadletters)
+cli.add_command(projections)
 
 
 @cli.command()
@@ -98,7 +100,7 @@ def status() -> None:
 def topics() -> None:
     """Make the fleet's topics on the Kafka that FLEET_BROKERS names. Does nothing where they are there."""
     s = load_settings()
-    made = asyncio.run(ensure_topics(s.brokers, CATALOGUE.topics(s), s.partitions, s.replication))
+    made = asyncio.run(make_topics(s))
     click.echo("\n".join(f"made {name}" for name in made) or "every topic is there")
 
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.catalogue import CATALOGUE, ROLES, SPLIT
+from app.catalogue import ROLES, SPLIT
 from app.local.errors import LocalFleetError
 from app.local.kafka import LocalKafka
 from app.local.ports import check_free
 from app.local.processes import wait_until
+from app.local.topics import make_topics
 from app.local.workers import LocalWorker
-from app.runtime.kafka.admin import ensure_topics
 from app.runtime.settings import Settings, load_settings
 
 READY_TIMEOUT_S = 60.0
@@ -88,7 +88,7 @@ class LocalFleet:
         return self._make_topics(self._settings())
 
     def _make_topics(self, s: Settings) -> list[str]:
-        return asyncio.run(ensure_topics(s.brokers, CATALOGUE.topics(s), s.partitions, s.replication))
+        return asyncio.run(make_topics(s))
 
     def _settings(self) -> Settings:
         return load_settings().model_copy(update={"brokers": self.brokers})

@@ -48,6 +48,11 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
         """The generations that are kept up to date."""
         return tuple(number for number in (self.live, self.building, self.retiring) if number is not None)
 
+    @property
+    def gone(self) -> tuple[int, ...]:
+        """The generations that there were."""
+        return tuple(number for number in range(FIRST, self.last + 1) if number not in self.running)
+
 
 Standings = Mapping[str, Standing]
 """By projection; those never rebuilt are left out."""

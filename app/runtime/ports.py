@@ -79,6 +79,9 @@ class StoreFactory(Protocol):
     def holds(self, agent: str, partition: int) -> bool:
         """Whether there is anything of it here already."""
 
+    def forget(self, agent: str) -> None:
+        """Remove what there is of an agent that runs no more. What is open stays."""
+
 
 class RecordBatch(Protocol):
     """Records on their way to one partition."""

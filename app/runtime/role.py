@@ -22,7 +22,7 @@ from app.runtime.faust_shell.assignor import BucketAssignor
 from app.runtime.faust_shell.boot import BrokerGate, GatedBoot
 from app.runtime.faust_shell.consumer import BatchConsumer, BatchSchema, BatchTransport, Reach
 from app.runtime.flow import Flow
-from app.runtime.generations import Generations, Standings
+from app.runtime.generations import Generations, Standing, Standings
 from app.runtime.kafka.sender import RecordSender
 from app.runtime.lifecycle import State
 from app.runtime.pipeline import OnEffect, Pipeline, Rows, World
@@ -40,6 +40,7 @@ WATCH_EVERY_S = 1.0
 ANSWER_AGE_MS_MAX = 5_000
 """A source whose broker has not answered a fetch for longer may hold records that nobody knows of."""
 TICK_EVERY_S = 1.0
+MEND_EVERY_S = 5.0
 
 CommitListener = Callable[[Shard, Rows], None]
 """Told of rows that were written here: in a round, or while standing by."""
@@ -83,6 +84,7 @@ class RoleApp(faust.App):
         self.generations = Generations(self.fleet_topics)
         self.stats: dict[int, PipelineStats] = {}
         self.lag: dict[TopicPartition, int] = {}
+        self._reaches: Mapping[TopicPartition, Reach] = {}
         self.drained: frozenset[TopicPartition] = frozenset()
         self.flow = Flow()
         self.torn_buckets = 0
@@ -209,6 +211,11 @@ class RoleApp(faust.App):
             return None
         return next((s for s in pipeline.shards if s.agent.name == agent and s.partition == partition), None)
 
+    def lag_of(self, topic: str, partition: int, position: int) -> int | None:
+        """How many records wait behind a position, as was known a second ago at most."""
+        reach = self._reaches.get(TopicPartition(topic, partition))
+        return None if reach is None else reach.lag(position)
+
     @property
     def refusals(self) -> list[str]:
         """Why pipelines stay closed until a person decides."""
@@ -253,6 +260,7 @@ class RoleApp(faust.App):
         if not self._background:
             self._in_background(self._report_positions())
             self._in_background(self._watch())
+            self._in_background(self._mend())
             self._in_background(self._tick())
             self._in_background(self.directory.follow(self._cluster))
             for work in self.upkeep:
@@ -376,12 +384,26 @@ class RoleApp(faust.App):
                 except Exception as error:  # noqa: BLE001 - nothing depends on it; the next turn tries again
                     log.info("could not tell the group our positions: %r", error)
 
+    async def _mend(self) -> None:
+        """Every few seconds: try again what could not be opened, and remove what gone generations have left."""
+        while True:
+            await asyncio.sleep(MEND_EVERY_S)
+            for bucket, pipeline in self.pipelines.items():
+                if pipeline.left_out is not None:
+                    pipeline.serve(self._shards(bucket, pipeline.shards))
+            standings = self.generations.standings
+            gone = [(name, Standing(live=number)) for name, one in standings.items() for number in one.gone]
+            names = {agent.name for name, past in gone for agent in self._agents_of({**standings, name: past})}
+            for name in names - {agent.name for agent in self.fleet_agents}:
+                await asyncio.to_thread(self._stores.forget, name)
+
     async def _watch(self) -> None:
         """Every second: note that the loop turns, and how many records wait, for probes and metrics."""
         while True:
             self.pulse = self._clock.monotonic()
             try:
                 reaches = await asyncio.wait_for(self._batch_consumer.thread.reaches(), WATCH_EVERY_S)
+                self._reaches = reaches
                 self._note_answers(reaches.values())
                 positions = self._positions(Pipeline.source_positions)
                 self.lag = {s: reaches[s].lag(at) for s, at in positions.items() if s in reaches}

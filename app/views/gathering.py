@@ -13,10 +13,12 @@ import msgspec
 from aiohttp import web
 
 from app.kernel import Projection
+from app.runtime.generations import FIRST
 from app.runtime.shard import Shard
 from app.views.parameters import Page
 from app.views.places import Places, position_of, store_of
 from app.views.problems import Problem, not_ready
+from app.views.served import ServedReadModel
 from tables.read_models import Projected, read_model_of
 
 SCAN_ROWS = 200
@@ -45,13 +47,16 @@ class _Told(msgspec.Struct, frozen=True):
 
 
 class Gathering:
-    """Gathers one read model's rows. Used in the web thread; reads the stores, never a round's overlay."""
+    """Gathers one read model's rows, all of one generation.
 
-    def __init__(self, places: Places, projection: Projection[Any], agent: str) -> None:
+    Used in the web thread; reads the stores, never a round's overlay.
+    """
+
+    def __init__(self, places: Places, served: ServedReadModel) -> None:
         self._places = places
-        self._projection = projection
-        self._agent = agent
-        self._table = read_model_of(projection)
+        self._served = served
+        self._projection: Projection[Any] = served.projection
+        self._table = read_model_of(served.projection)
 
     async def gather(self, request: web.Request, page: Page) -> Gathered:
         """The page's rows of the partitions that it names, or of all."""
@@ -59,9 +64,10 @@ class Gathering:
         wanted = list(everywhere) if page.partitions is None else [int(n) for n in page.partitions.split(",")]
         if unknown := [number for number in wanted if number not in everywhere]:
             raise Problem(422, "invalid_parameters", f"There are no partitions {unknown}")
-        parts = await asyncio.gather(
-            *(self._part(request, page, numbers) for numbers in self._by_place(request, wanted))
-        )
+        live = self._places.app.generations.of(self._projection.name).live
+        page = page.model_copy(update={"generation": page.generation or live})
+        groups = self._by_place(request, page, wanted)
+        parts = await asyncio.gather(*(self._part(request, page, numbers) for numbers in groups))
         items = sorted(
             (item for part in parts for item in part.items),
             key=lambda item: item.key,
@@ -79,22 +85,26 @@ class Gathering:
             parts = list(found)
             yield Item(key, sum(part.version for part in parts), reduce(merge, (part.row for part in parts)))
 
-    def _by_place(self, request: web.Request, wanted: list[int]) -> list[list[int]]:
+    def _agent(self, page: Page) -> str:
+        return self._served.agent_of(page.generation or FIRST)
+
+    def _by_place(self, request: web.Request, page: Page, wanted: list[int]) -> list[list[int]]:
         """The partitions in groups that one worker has each."""
         groups: dict[str, list[int]] = {}
         for number in wanted:
-            here = self._places.here(self._agent, number)
-            url = "" if here is not None else self._places.owner(request, self._agent, number).url
+            here = self._places.here(self._agent(page), number)
+            url = "" if here is not None else self._places.owner(request, self._agent(page), number).url
             groups.setdefault(url, []).append(number)
         return list(groups.values())
 
     async def _part(self, request: web.Request, page: Page, numbers: list[int]) -> Gathered:
-        shards = [self._places.here(self._agent, number) for number in numbers]
+        shards = [self._places.here(self._agent(page), number) for number in numbers]
         if None not in shards:
             return self._scan([shard for shard in shards if shard is not None], page)
         query = {"limit": str(page.limit), "partitions": ",".join(map(str, numbers))}
-        query |= {name: told for name in ("after", "only") if (told := getattr(page, name)) is not None}
-        entry = self._places.owner(request, self._agent, numbers[0])
+        passed = ("after", "only", "generation")
+        query |= {name: str(told) for name in passed if (told := getattr(page, name)) is not None}
+        entry = self._places.owner(request, self._agent(page), numbers[0])
         status, body, _ = await self._places.ask(entry, "GET", f"/{self._projection.name}?{urlencode(query)}")
         if status != 200:
             raise not_ready(f"worker {entry.worker} cannot serve partitions {numbers} of {self._projection.name} now")

@@ -35,7 +35,7 @@ class ListingViews:
 
     def __init__(self, places: Places, served: ServedReadModel, listing: Listing[Any]) -> None:
         self._places = places
-        self._agent = served.projecting
+        self._served = served
         self._name = served.projection.name
         self._path = listing.path
         self._row = served.projection.row
@@ -58,10 +58,10 @@ class ListingViews:
         """A page of a list; 404 where the key has no rows at all."""
         page = parse(request, ListPage)
         key = id_in(request)
-        partition = self._places.partition(key)
-        shard = self._places.here(self._agent, partition)
+        partition, agent = self._places.partition(key), self._places.live(self._served)
+        shard = self._places.here(agent, partition)
         if shard is None:
-            return await self._places.forward(request, self._agent, partition)
+            return await self._places.forward(request, agent, partition)
         position = position_of(shard)
         items, after = self._read(shard, key, page)
         if not items and page.after is None:

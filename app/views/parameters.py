@@ -47,7 +47,7 @@ class Parameters(BaseModel):
 class Page(Parameters):
     """A page of rows in key order: those after the key `after`, `limit` at most.
 
-    `partitions` and `only`, the key of a single row, are for workers that ask each other.
+    `partitions`, `only` (the key of a single row) and `generation` are for workers that ask each other.
     """
 
     after: str | None = Field(default=None, max_length=1_024)
@@ -56,6 +56,7 @@ class Page(Parameters):
         default=None, pattern=r"^[0-9]{1,4}(,[0-9]{1,4})*$", max_length=4_096, json_schema_extra=FOR_WORKERS
     )
     only: str | None = Field(default=None, max_length=1_024, json_schema_extra=FOR_WORKERS)
+    generation: int | None = Field(default=None, ge=1, le=1_000_000, json_schema_extra=FOR_WORKERS)
 
 
 class ListPage(Parameters):
@@ -63,6 +64,14 @@ class ListPage(Parameters):
 
     after: str | None = Field(default=None, max_length=1_024, pattern=r"^-?[0-9]{1,19}~")
     limit: int = Field(default=100, ge=1, le=LIMIT_MAX)
+
+
+class Differing(Parameters):
+    """A page of one partition's rows in two generations of a read model; `after` is the `next` of the page before."""
+
+    partition: int = Field(ge=0, le=9_999)
+    after: str | None = Field(default=None, max_length=8_192, pattern=r"^([0-9a-f]{2})+$")
+    limit: int = Field(default=500, ge=1, le=LIMIT_MAX)
 
 
 class WaitingPage(Parameters):

@@ -13,6 +13,7 @@ from app.runtime.role import RoleApp
 from app.runtime.shard import Shard
 from app.runtime.topics import partition_of
 from app.views.problems import not_ready
+from app.views.served import ServedReadModel
 from app.views.staleness import FORWARDED, STALE, staleness
 
 KEPT_HEADERS = ("Idempotency-Key", "If-None-Match", "Content-Type")
@@ -53,6 +54,10 @@ class Places:
     def partition(self, key: str) -> int:
         """The partition of an aggregate's id."""
         return partition_of(key, self.partitions)
+
+    def live(self, served: ServedReadModel) -> str:
+        """The agent whose rows of a read model are read now. Ask once for each request: it may change at any time."""
+        return served.agent_of(self.app.generations.of(served.projection.name).live)
 
     def here(self, agent: str, partition: int) -> Shard | None:
         """The open shard, where this worker has it; of a query that is tried again, the standby's."""

@@ -45,13 +45,13 @@ class ReadModelViews:
     def __init__(self, places: Places, commits: Commits, served: ServedReadModel) -> None:
         self._places = places
         self._commits = commits
-        self._agent = served.projecting
+        self._served = served
         self._name = served.projection.name
         self._keyed = served.projection.keyed
         self._row = served.projection.row
         self._table = read_model_of(served.projection)
         self._past = PastRows(places, served)
-        self._gathering = Gathering(places, served.projection, served.projecting)
+        self._gathering = Gathering(places, served)
         self._wait_s = places.app.fleet_settings.outcome_wait_ms / 1000
 
     def add_to(self, web_app: web.Application) -> None:
@@ -87,10 +87,10 @@ class ReadModelViews:
             return await self._past.row(request, row_id, wanted)
         if self._keyed is Keyed.BY_PARTIAL:
             return await self._merged_row(request, row_id)
-        partition = self._places.partition(row_id)
-        shard = self._places.here(self._agent, partition)
+        partition, agent = self._places.partition(row_id), self._places.live(self._served)
+        shard = self._places.here(agent, partition)
         if shard is None:
-            return await self._places.forward(request, self._agent, partition)
+            return await self._places.forward(request, agent, partition)
         position = position_of(shard)
         found = await self._at_least(shard, row_id, wanted.min_version)
         if found is None or found.row is None:
@@ -125,7 +125,7 @@ class ReadModelViews:
         found = self._read(shard, key)
         if version is None or (found is not None and found.version >= version):
             return found
-        with self._commits.watch(self._agent, key) as changed:
+        with self._commits.watch(shard.agent.name, key) as changed:
             try:
                 async with asyncio.timeout(self._wait_s):
                     while (found := self._read(shard, key)) is None or found.version < version:

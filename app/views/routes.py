@@ -12,6 +12,7 @@ from app.views.admission import ADMISSION, Admission, AdmissionCollector, limit_
 from app.views.chains import ChainViews
 from app.views.commands import CommandViews
 from app.views.commits import Commits
+from app.views.generations import GenerationViews
 from app.views.health import HealthViews
 from app.views.histories import HistoryViews
 from app.views.listings import ListingViews
@@ -65,6 +66,7 @@ def add_routes(
             ReadModelViews(places, commits, read_model).add_to(web_app)
         else:
             ListingViews(places, read_model, listing).add_to(web_app)
+    GenerationViews(places, read_models).add_to(web_app)
     all_windows = WindowViews(places, windows)
     all_windows.add_to(web_app)
     live = LiveViews(app, places, aggregates, read_models, all_windows)

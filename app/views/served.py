@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +20,15 @@ class ServedAggregate:
 
 @dataclass(frozen=True)
 class ServedReadModel:
-    """One read model, the agent that maintains it, and whose events it is made of."""
+    """One read model, whose events it is made of, and the agents of each of its generations.
+
+    `agent_of(generation)` has the rows, `agents_of(generation)` are all that lead to them.
+    """
 
     projection: Projection[Any]
-    projecting: str
     of: ServedAggregate
+    agent_of: Callable[[int], str]
+    agents_of: Callable[[int], Sequence[str]]
 
 
 @dataclass(frozen=True)

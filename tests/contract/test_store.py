@@ -131,6 +131,18 @@ def test_stores_do_not_share_rows(stores: StoreFactory) -> None:
     assert (other.get(b"k"), third.get(b"k")) == (None, None)
 
 
+def test_an_agent_that_is_gone_is_forgotten_but_not_while_it_is_open(stores: StoreFactory) -> None:
+    store = stores("a", 0)
+    store.write({b"k": b"v"}, AT)
+    stores.forget("a")
+    assert store.get(b"k") == b"v"
+    store.close()
+    stores.forget("a")
+    stores.forget("never-there")
+    assert not stores.holds("a", 0)
+    assert stores("a", 0).get(b"k") is None
+
+
 def test_opening_twice_is_refused_until_it_is_closed(stores: StoreFactory) -> None:
     store = stores("agent", 0)
     with pytest.raises(StoreInUse, match="close it first"):

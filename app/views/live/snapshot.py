@@ -19,6 +19,7 @@ from app.views.live.activity import Activity, Raised, Seen
 from app.views.live.pulse import SECONDS, Pulse, PulseViews
 from app.views.places import Places, store_of
 from app.views.problems import Problem
+from app.views.served import ServedReadModel
 from app.views.windows import WindowViews
 from app.windows.orders_last_minute import ORDERS_LAST_MINUTE
 from tables.read_models import read_model_of
@@ -61,13 +62,13 @@ class Snapshots:
     """Gathers snapshots: one at a time, however many ask. Used in the web thread."""
 
     def __init__(
-        self, places: Places, pulse: PulseViews, activity: Activity, windows: WindowViews, projecting: str
+        self, places: Places, pulse: PulseViews, activity: Activity, windows: WindowViews, orders: ServedReadModel
     ) -> None:
         self._places = places
         self._pulse = pulse
         self._activity = activity
         self._windows = windows
-        self._projecting = projecting
+        self._served = orders
         self._table = read_model_of(ORDERS)
         self._rows: dict[str, OrderRow] = {}
         self._lock = asyncio.Lock()
@@ -140,12 +141,12 @@ class Snapshots:
             return known
 
     async def _ask_order(self, request: web.Request, order_id: str) -> OrderRow | None:
-        partition = self._places.partition(order_id)
-        shard = self._places.here(self._projecting, partition)
+        partition, agent = self._places.partition(order_id), self._places.live(self._served)
+        shard = self._places.here(agent, partition)
         if shard is not None:
             raw = store_of(shard).get(self._table.prefix + order_id.encode())
             return None if raw is None else self._table.decode(raw).row
-        entry = self._places.owner(request, self._projecting, partition)
+        entry = self._places.owner(request, agent, partition)
         status, body, _ = await self._places.ask(entry, "GET", f"/{ORDERS.name}/{quote(order_id, safe='')}")
         return _decode_row(body) if status == 200 else None
 

@@ -1,0 +1,22 @@
+"""Making the fleet's topics: those of the catalogue, with those of the generations of read models that stand."""
+
+from __future__ import annotations
+
+from app.catalogue import CATALOGUE, Catalogue
+from app.runtime.generations import Generations
+from app.runtime.kafka.admin import ensure_topics
+from app.runtime.kafka.cluster import KafkaCluster
+from app.runtime.settings import Settings
+from app.runtime.topics import PROJECTIONS, Topic, Topics
+
+
+async def make_topics(s: Settings, catalogue: Catalogue = CATALOGUE) -> list[str]:
+    """Make the topics that are missing; their names. Generations that were let go of keep theirs deleted."""
+    topics = Topics(s.topic_prefix)
+    first = Topic(topics.projections, PROJECTIONS.config, PROJECTIONS.partitions)
+    made = await ensure_topics(s.brokers, [first], s.partitions, s.replication)
+    generations = Generations(topics)
+    await generations.load(KafkaCluster(s.brokers))
+    return made + await ensure_topics(
+        s.brokers, catalogue.topics(s, generations.standings), s.partitions, s.replication
+    )
