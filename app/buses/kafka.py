@@ -12,7 +12,8 @@ letters: at most once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -31,8 +32,12 @@ from app.buses.event import BusEvent, encode, in_sequence
 from app.buses.kafka_hearing import ATTEMPTS, Hearing, let_go
 from app.kernel.errors import BusUnavailable
 from app.runtime.kafka.connection import Connection
+from app.runtime.topics import partition_of
+
+Keyed = tuple[bytes, bytes]
 
 LINGER_MS = 2
+BATCH_BYTES_MAX = 256 << 10
 CAUSE_BYTES_MAX = 1_000
 
 
@@ -68,7 +73,7 @@ class KafkaBus:
         self._subscriptions.check_started()
         if not events:
             return
-        await self._send(self._topic, [(event.ordered_by.encode(), encode(event), []) for event in events])
+        await self._send_batches(events)
         self.stats.published += len(events)
 
     async def publish_in_sequence(self, events: Sequence[BusEvent], key: str | None = None) -> None:
@@ -94,6 +99,20 @@ class KafkaBus:
 
     # Publishing
 
+    async def _send_batches(self, events: Sequence[BusEvent]) -> None:
+        """In batches made here, one after the other within a partition: a tenth of the cost of single records."""
+        try:
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                producer = await self._started()
+                partitions = len(await producer.partitions_for(self._topic))
+                sent = []
+                for number, records in _by_partition(events, partitions).items():
+                    for batch in _batches(producer, records):
+                        sent.append(await producer.send_batch(batch, self._topic, partition=number))
+                await asyncio.gather(*sent)
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise BusUnavailable(f"Kafka did not take {len(events)} events for {self._topic}: {error!r}") from error
+
     async def _send(self, topic: str, records: Sequence[tuple[bytes, bytes, list[tuple[str, bytes]]]]) -> None:
         try:
             async with asyncio.timeout(PUBLISH_TIMEOUT_S):
@@ -108,7 +127,10 @@ class KafkaBus:
         async with self._starting:
             if self._producer is None:
                 producer = AIOKafkaProducer(
-                    enable_idempotence=True, linger_ms=LINGER_MS, **self._connection.client_options
+                    enable_idempotence=True,
+                    linger_ms=LINGER_MS,
+                    max_batch_size=BATCH_BYTES_MAX,
+                    **self._connection.client_options,
                 )
                 try:
                     await producer.start()
@@ -131,3 +153,25 @@ class KafkaBus:
         ]
         await self._send(dead_letters_of(self._topic), [(record.key or b"", record.value or b"", headers)])
         self.stats.dead_lettered += 1
+
+
+_partition_of = lru_cache(maxsize=10_000)(partition_of)
+"""Kafka's hash is slow in Python, and a stream's events come one soon after the other."""
+
+
+def _by_partition(events: Sequence[BusEvent], partitions: int) -> dict[int, list[Keyed]]:
+    found: dict[int, list[Keyed]] = {}
+    for event in events:
+        key = event.ordered_by.encode()
+        found.setdefault(_partition_of(key, partitions), []).append((key, encode(event)))
+    return found
+
+
+def _batches(producer: Any, records: Iterable[Keyed]) -> Iterator[Any]:
+    batch = producer.create_batch()
+    for key, value in records:
+        if batch.append(key=key, value=value, timestamp=None) is None:
+            yield batch
+            batch = producer.create_batch()
+            batch.append(key=key, value=value, timestamp=None)  # the first of a batch may be of any size
+    yield batch

@@ -9,6 +9,7 @@ from typing import Literal
 from aiohttp import web
 
 from app.buses.chosen import make_bus
+from app.buses.event import BusEvent
 from app.domain.order import ORDER
 from app.projections.orders import ORDERS
 from app.runtime.kafka.cluster import KafkaCluster
@@ -64,8 +65,7 @@ class LiveViews:
         self._snapshots = Snapshots(places, self._pulse, self._activity, windows, orders)
         self.collector = LiveCollector(self.bus, self.notifier, self.feed)
         self._tasks: list[asyncio.Task[None]] = []
-        self.bus.subscribe(self.feed.hear)
-        self.bus.subscribe(self._activity.hear)
+        self.bus.subscribe(self._hear)
         app.round_listeners += [self.notifier.round_done, self._pulse.round_done]
 
     def add_to(self, web_app: web.Application) -> None:
@@ -86,6 +86,11 @@ class LiveViews:
         if not wants_html(request):
             return answer(snapshot, headers={"Cache-Control": "no-store", "Vary": "Accept"})
         return html_answer(live_part(snapshot) if part == "live" else live_page(snapshot))
+
+    async def _hear(self, event: BusEvent) -> None:
+        """One subscription for both: each would have a consumer of its own."""
+        await self._activity.hear(event)
+        await self.feed.hear(event)
 
     async def _begin(self, _: web.Application) -> None:
         await self.bus.start()
