@@ -18,7 +18,7 @@ from app.runtime.clock import SystemClock
 from app.runtime.garbage import calm_the_garbage_collector
 from app.runtime.generations import FIRST, Standing
 from app.runtime.kafka.cluster import KafkaCluster
-from app.runtime.kafka.quiet import calm_aiokafka
+from app.runtime.kafka.quiet import calm_clients
 from app.runtime.kafka.sender import RecordSender
 from app.runtime.role import RoleApp
 from app.runtime.settings import Settings, load_settings
@@ -88,6 +88,6 @@ def _served_read_models(catalogue: Catalogue) -> list[ServedReadModel]:
     ]
 
 
-calm_aiokafka()
+calm_clients()
 app = make_app(load_settings())
 calm_the_garbage_collector()

@@ -1,4 +1,7 @@
-"""Keeps an outage from filling the log: what aiokafka's many clients say again and again is said once in a while."""
+"""Keeps an outage from filling the log: what is said again and again, by many clients at once, is said once in a while.
+
+So is asyncio's complaint that it has no file handle left for a connection: it makes it a hundred times a second.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +40,13 @@ class OnceInAWhile(logging.Filter):
         return True
 
 
-def calm_aiokafka() -> None:
-    """Let aiokafka speak of what is wrong, but not all the time. Call it once its modules are imported."""
+def calm_clients() -> None:
+    """Let aiokafka and asyncio tell what is wrong, but not all the time. Call it once their modules are imported."""
     calm = OnceInAWhile()  # filters are not inherited: every logger needs it
     logging.getLogger("aiokafka").setLevel(logging.WARNING)
-    for name in ["aiokafka", *(name for name in logging.root.manager.loggerDict if name.startswith("aiokafka."))]:
+    for name in [
+        "asyncio",
+        "aiokafka",
+        *(name for name in logging.root.manager.loggerDict if name.startswith("aiokafka.")),
+    ]:
         logging.getLogger(name).addFilter(calm)
