@@ -117,5 +117,8 @@ async def _stop(client: Any) -> None:
     await asyncio.wait({stopping}, timeout=STOP_TIMEOUT_S)
     if not stopping.done():
         stopping.cancel()
+    sending: asyncio.Task[None] | None = getattr(getattr(client, "_sender", None), "_sender_task", None)
+    if sending is not None:
+        sending.cancel()  # aiokafka leaves it behind where its start or its stop has failed
     with contextlib.suppress(KafkaError, OSError, asyncio.CancelledError):
         await stopping

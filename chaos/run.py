@@ -11,7 +11,7 @@ from chaos.faults import Fault, Mark, NotHere, Scene
 from chaos.faults.kinds import FAULTS
 from chaos.load import Load
 from chaos.probes import Probes
-from chaos.schedule import Strike
+from chaos.schedule import APART_S, Strike
 from chaos.stage import Stage, StageBroken
 from chaos.struck import Struck
 
@@ -33,7 +33,7 @@ class Run:
         self.violations: list[str] = []
         self.drained_s: float | None = None
         self._say = say
-        self._one_of_each = {hits: asyncio.Lock() for hits in ("workers", "brokers", "load")}
+        self._one_of_each = {hits: asyncio.Lock() for hits in APART_S}
 
     async def play(self, strikes: Sequence[Strike]) -> None:
         """Let everything happen, then wait until nothing is under way any more."""

@@ -12,7 +12,7 @@ FIRST_S = 5.0
 EVERY_S = (5.0, 15.0)
 QUIET_EVERY, QUIET_S = (4, 6), (15.0, 20.0)
 """After so many faults a quiet spell: what is only seen when everything has calmed down must be seen as well."""
-APART_S: dict[Hits, float] = {"workers": 5.0, "brokers": 10.0, "load": 1.0}
+APART_S: dict[Hits, float] = {"workers": 5.0, "brokers": 10.0, "load": 1.0, "bus": 1.0}
 """Between the healing of a fault and the next that hits the same."""
 
 

@@ -26,6 +26,7 @@ from chaos.disks import SmallDisk, unmount
 from chaos.orders import ORDERS_FILE, Orders
 from chaos.proxy import Route
 from chaos.proxying import ProxyProcess
+from chaos.redis import StageRedis
 
 BROKERS = 3
 PORTS_PER_BROKER = 7
@@ -80,10 +81,12 @@ class Stage:
 
     def __init__(self, directory: Path, lib: Path, lots: random.Random, roles: Sequence[str] = SPLIT) -> None:
         self.directory = directory
-        first = free_ports(BROKERS * PORTS_PER_BROKER + len(roles) * WORKERS_UNDER_FIRE)
+        web_port = BROKERS * PORTS_PER_BROKER + 1
+        first = free_ports(web_port + len(roles) * WORKERS_UNDER_FIRE)
         nodes, routes = nodes_behind_proxies(first)
         self.cluster = LocalCluster(directory / "kafka", nodes, lib=lib)
         self.proxy = ProxyProcess(routes)
+        self.redis = StageRedis(directory / "redis", first + web_port - 1)
         self.role_under_fire = lots.choice(sorted(roles))
         self.workers: dict[str, LocalWorker] = {}
         self.disks: dict[str, SmallDisk] = {}
@@ -94,15 +97,16 @@ class Stage:
             brokers=self.cluster.brokers, partitions=PARTITIONS, buckets=BUCKETS, replication=BROKERS
         )
         self._behind_proxy = ",".join(f"127.0.0.1:{one.port}" for one in routes if one.name.startswith("workers-"))
-        web_port = first + BROKERS * PORTS_PER_BROKER
         for role in roles:
             for number in range(WORKERS_UNDER_FIRE if role == self.role_under_fire else WORKERS_PER_ROLE):
                 name = f"{role}-{number + 1}"
-                self.workers[name] = self._worker(name, role, web_port + len(self.workers))
+                self.workers[name] = self._worker(name, role, first + web_port + len(self.workers))
         self._supervising: asyncio.Task[None] | None = None
 
     def _worker(self, name: str, role: str, port: int) -> LocalWorker:
         settings = WORKER_SETTINGS | {ORDERS_FILE: str(self._orders_file(name))}
+        if self.redis.here:
+            settings |= {"FLEET_BUS": "redis", "FLEET_REDIS_URL": self.redis.url}
         return LocalWorker(
             name, role, port, self.directory, self._behind_proxy, settings=settings, application="chaos.worker"
         )
@@ -131,6 +135,8 @@ class Stage:
         self.directory.mkdir(parents=True)
         say(f"Starting {BROKERS} brokers behind a fault proxy …")
         await self.proxy.start()
+        if self.redis.here:
+            self.redis.start()
         self.cluster.start(with_parent=True)  # in this thread: its children die with the thread that started them
         s = self.settings
         await ensure_topics(s.brokers, CATALOGUE.topics(s), s.partitions, s.replication)
@@ -158,12 +164,13 @@ class Stage:
         with ThreadPoolExecutor(max_workers=len(self.workers)) as at_once:
             list(at_once.map(LocalWorker.stop, self.workers.values()))
         self.cluster.stop()
+        self.redis.stop()
 
     def pids(self) -> list[int]:
         """Every process of the stage that runs, the proxy left out."""
         workers = [worker.pid for worker in self.workers.values()]
         brokers = [node.pid for node in self.cluster.nodes.values()]
-        return [pid for pid in (*workers, *brokers) if pid is not None]
+        return [pid for pid in (*workers, *brokers, self.redis.pid) if pid is not None]
 
     async def until_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
         """Wait until every worker is ready and every bucket of every role is served."""

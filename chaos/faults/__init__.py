@@ -12,7 +12,7 @@ from app.kernel.errors import FleetError
 from chaos.load import Load
 from chaos.stage import Stage
 
-Hits = Literal["workers", "brokers", "load"]
+Hits = Literal["workers", "brokers", "load", "bus"]
 """What faults hit. Two that hit the same never overlap: a majority of brokers, and a worker to recover, are left."""
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from chaos.faults import FAULTS, brokers, disks, network, records, workers
+from chaos.faults import FAULTS, brokers, bus, disks, network, records, workers
 
-ROOMS = (workers, disks, brokers, network, records)
+ROOMS = (workers, disks, brokers, network, records, bus)
 """Importing them is what registers their faults."""
 
 __all__ = ["FAULTS", "ROOMS"]

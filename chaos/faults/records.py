@@ -1,13 +1,12 @@
-"""Producers that send poison, send everything several times, or send it in any order; and a bus that dies."""
+"""Producers that send poison, send everything several times, or send it in any order."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from chaos.faults import NotHere, Scene, fault
+from chaos.faults import Scene, fault
 
 COPIES = 3
 POISON: tuple[bytes | None, ...] = (
@@ -55,12 +54,3 @@ async def shuffled(scene: Scene) -> AsyncIterator[None]:
         yield
     finally:
         scene.load.shuffle = False
-
-
-@fault("redis-killed", "load")
-@asynccontextmanager
-async def redis_killed(scene: Scene) -> AsyncIterator[None]:
-    """The bus of the notifications dies, and comes back."""
-    if (bus := os.environ.get("FLEET_BUS", "memory")) != "redis":
-        raise NotHere(f"the bus is {bus}: no Redis runs here")
-    yield
