@@ -7,18 +7,21 @@ import contextlib
 import random
 from collections.abc import Callable, Sequence
 
+from aiokafka.errors import KafkaError
+
+from app.kernel.errors import FleetError
 from chaos.faults import Fault, Mark, NotHere, Scene
 from chaos.faults.kinds import FAULTS
 from chaos.load import Load
 from chaos.probes import Probes
 from chaos.schedule import APART_S, Strike
-from chaos.stage import Stage, StageBroken
+from chaos.stage import Stage
 from chaos.struck import Struck
 
 RECOVER_TIMEOUT_S = 120.0
 DRAIN_TIMEOUT_S = 120.0
 LOOK_EVERY_S = 0.25
-HEAL_TIMEOUT_S = 90.0
+HEAL_TIMEOUT_S = 180.0
 """Of making and of healing a fault, each: the test bed itself must not hang."""
 
 Say = Callable[[str], None]
@@ -66,7 +69,7 @@ class Run:
                 await self._happen(fault, strike, mark)
             except NotHere as error:
                 struck.why_not = str(error)
-            except (StageBroken, OSError, TimeoutError) as error:
+            except (FleetError, KafkaError, OSError, TimeoutError) as error:
                 struck.why_not = repr(error)
                 self.violations.append(f"the fault {fault.kind} could not be made or healed: {error!r}")
             struck.what, struck.healed_s = mark.what, now()

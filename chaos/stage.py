@@ -35,6 +35,8 @@ BUCKETS = WORKERS_UNDER_FIRE
 PARTITIONS = 4
 SESSION_S = 6.0
 READY_TIMEOUT_S = 90.0
+BROKER_START_TIMEOUT_S = 150.0
+"""A broker that was killed must be given up by the controller before it may come back; and the machine is busy."""
 DIRECT, WORKERS, PEERS = "DIRECT", "WORKERS", "PEERS"
 SUPERVISE_EVERY_S = 0.25
 
@@ -245,7 +247,7 @@ class Stage:
     async def start_broker(self, node: LocalKafka) -> None:
         """Start it, and wait until it answers."""
         node.launch(with_parent=True)
-        await asyncio.to_thread(node.wait)
+        await asyncio.to_thread(node.wait, BROKER_START_TIMEOUT_S)
 
     def controller(self) -> int:
         """The node that is the active controller, as the nodes' own notes have it."""

@@ -98,9 +98,9 @@ class LocalKafka:
             command = [*self._java_command(), "kafka.Kafka", self._mark]
             remember(self._pid_file, spawn(command, self.log_file, with_parent=with_parent, cwd=self.directory))
 
-    def wait(self) -> None:
+    def wait(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Return when it answers; where it does not start, stop it and raise with what it said."""
-        wait_until(lambda: self._answers() or self.pid is None, START_TIMEOUT_S)
+        wait_until(lambda: self._answers() or self.pid is None, timeout_s)
         if self.pid is None or not self._answers():
             self.stop()
             raise LocalFleetError(f"Kafka did not start: {last_error(self.log_file)} (see {self.log_file})")

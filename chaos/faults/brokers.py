@@ -137,4 +137,4 @@ async def _kill_all(stage: Stage) -> None:
 async def _start_all(stage: Stage) -> None:
     for node in stage.cluster.nodes.values():
         node.launch(with_parent=True)
-    await asyncio.gather(*(asyncio.to_thread(node.wait) for node in stage.cluster.nodes.values()))
+    await asyncio.gather(*(stage.start_broker(node) for node in stage.cluster.nodes.values()))
