@@ -9,15 +9,18 @@ from app.audit.findings import Findings
 from app.audit.ledger import Flag
 from app.audit.records import Kind, Seen
 
+PARTITIONS_MAX = 1 << 16
+"""A stream's version and partition are kept in one number, and streams as hashes: see `Ledger`."""
+
 
 class Streams:
-    """Versions, ids, keys. About 150 bytes for each aggregate and one ledger entry for each event."""
+    """Versions, ids, keys. About 110 bytes for each aggregate and one ledger entry for each event."""
 
     kinds = frozenset({Kind.EVENT, Kind.OUTCOME})
 
     def __init__(self, shared: Shared) -> None:
         self._events = shared.events
-        self._streams: dict[tuple[str, str], tuple[int, int]] = {}
+        self._streams: dict[int, int] = {}
         self.readable = Findings("records-readable", "every record of the event and outcome topics is a CloudEvent")
         self.versions = Findings("versions-contiguous", "each stream's versions are 1, 2, 3, … in log order")
         self.ids = Findings("event-ids-unique", "no event id stands twice in the log")
@@ -37,8 +40,8 @@ class Streams:
         self.keys.expect(
             seen.key == subject.encode(), lambda: f"{seen.at}: the key is {seen.key!r}, the subject {subject!r}"
         )
-        stream = (category, subject)
-        version, partition = self._streams.get(stream, (0, seen.partition))
+        stream = hash((category, subject))
+        version, partition = divmod(self._streams.get(stream, seen.partition), PARTITIONS_MAX)
         self.keys.expect(
             partition == seen.partition, lambda: f"{seen.at}: {subject} was in partition {partition} before"
         )
@@ -50,4 +53,4 @@ class Streams:
                 lambda: f"{seen.at}: {subject} has version {message.version} after version {version}",
             )
             version = message.version or version
-        self._streams[stream] = version, partition
+        self._streams[stream] = version * PARTITIONS_MAX + partition
