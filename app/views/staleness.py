@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from app.views.problems import Handler, Problem
+from app.kernel.errors import StoreFailed
+from app.views.problems import Handler, Problem, not_ready
 
 STALE = "Eventfleet-Stale"
 """On a request between workers: a standby's rows will do. On an answer: they had to do, and are a moment old."""
@@ -43,14 +44,22 @@ async def stale_queries(request: web.Request, handler: Handler) -> web.StreamRes
     if not query:
         return await handler(request)
     try:
-        answer = await handler(request)
+        answer = await _answered(handler, request)
         if answer.status != 503 or stale.allowed or FORWARDED in request.headers:
             return _marked(answer, stale)
     except Problem as problem:
         if problem.status != 503 or stale.allowed or FORWARDED in request.headers:
             raise
     stale.allowed = True
-    return _marked(await handler(request), stale)
+    return _marked(await _answered(handler, request), stale)
+
+
+async def _answered(handler: Handler, request: web.Request) -> web.StreamResponse:
+    """The answer. Rows that are let go of while they are read are on their way, like those that are gone already."""
+    try:
+        return await handler(request)
+    except StoreFailed as error:
+        raise not_ready(f"rows are moving: {error}") from error
 
 
 def _marked(answer: web.StreamResponse, stale: Staleness) -> web.StreamResponse:
