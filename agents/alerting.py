@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from agents.ordering import InOrder, is_new
+from agents.ordering import InOrder, is_new, stream_of
 from agents.routing import routing
 from app.kernel import Envelope, Filter, Known
 from app.runtime.agent import Agent
@@ -21,6 +21,7 @@ from app.runtime.ports import Record
 from app.runtime.table import Table
 from app.runtime.topics import Topics
 from app.runtime.unit import UnitOfWork
+from tables.held import SEEN
 
 ALERT_TYPE = "alert.raised.v1"
 
@@ -67,6 +68,8 @@ def _judging(filter_: Filter, topics: Topics, decoders: Mapping[str, Decode]) ->
         decode=decoders[filter_.of.category],
         fold=fold,
         tables=in_order.tables,
+        ahead=SEEN,
+        ahead_key=stream_of,
         emits=(topics.alerts,),
         help=f"{source} → {filter_.name} → {topics.alerts}",
     )

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from agents.ordering import InOrder
+from agents.ordering import InOrder, stream_of
 from agents.sending import Cause, CommandTopics, Sending
 from app.kernel import Command, Envelope, Reaction
 from app.runtime.agent import Agent
 from app.runtime.batch import Decode
 from app.runtime.ports import Record
 from app.runtime.unit import UnitOfWork
+from tables.held import SEEN
 
 
 def reacting_name(reaction: Reaction) -> str:
@@ -46,6 +47,8 @@ def reacting(
         decode=decode,
         fold=fold,
         tables=in_order.tables,
+        ahead=SEEN,
+        ahead_key=stream_of,
         emits=sending.topics,
         help=f"{source} → {reaction.name} → commands",
     )

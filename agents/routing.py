@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from agents.ordering import InOrder
+from agents.ordering import InOrder, stream_of
 from app.kernel import Envelope
 from app.runtime.agent import Agent
 from app.runtime.batch import Decode
@@ -18,6 +18,7 @@ from app.runtime.generations import FIRST, generation_name, header_of
 from app.runtime.ports import Record
 from app.runtime.topics import Topics, partition_of
 from app.runtime.unit import UnitOfWork
+from tables.held import SEEN
 
 Key = Callable[[Envelope[Any]], str | None]
 """The key that an event is brought to, or `None` where it does not matter."""
@@ -68,6 +69,8 @@ def routing(
         decode=by_source,
         fold=fold,
         tables=in_order.tables,
+        ahead=SEEN,
+        ahead_key=stream_of,
         emits=(inbox,),
         building=building,
         help=f"{', '.join(sources)} → re-key → {inbox}",

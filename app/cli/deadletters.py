@@ -74,10 +74,10 @@ def deadletters() -> None:
 def list_(agent: str | None, key: str | None, as_json: bool) -> None:
     """List what lies there: one line for each key whose records wait for one another."""
 
-    async def read(post: Post) -> list[LetterSequence]:
-        return Choice(agent, key).of(post.box)
+    async def read(post: Post) -> tuple[list[LetterSequence], int]:
+        return Choice(agent, key).of(post.box), post.box.unreadable
 
-    sequences = _with_post(read)
+    sequences, others = _with_post(read)
     if as_json:
         for one in sequences:
             click.echo(json.dumps(_as_json(one)))
@@ -85,6 +85,8 @@ def list_(agent: str | None, key: str | None, as_json: bool) -> None:
         Console().print(_table(sequences))
     else:
         click.echo("Nothing lies in the dead letters.")
+    if others:
+        click.echo(f"{others} records of another form (the bus's, or an older release's) lie beside them.", err=True)
 
 
 @deadletters.command()

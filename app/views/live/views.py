@@ -61,7 +61,7 @@ class LiveViews:
         self.feed = Feed(settings.live_clients_max)
         self._pulse = PulseViews(app, next(a.indexing for a in aggregates if a.aggregate is ORDER))
         self._activity = Activity()
-        orders = next(one for one in read_models if one.projection is ORDERS)
+        orders = next(one for one in read_models if one.projection.name == ORDERS.name)
         self._snapshots = Snapshots(places, self._pulse, self._activity, windows, orders)
         self.collector = LiveCollector(self.bus, self.notifier, self.feed)
         self._tasks: list[asyncio.Task[None]] = []
