@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from app.audit.checker import Shared
 from app.audit.findings import Findings
 from app.audit.records import Kind, Seen
 
 AGENTS = "chaining-"
-INSTANCES, TIMERS = "instances", "timers"
+INSTANCES, TIMERS, WAITING = "instances", "timers", "waiting"
 _DUE_BYTES = 8
 
 Timer = tuple[str, str, str, int]
@@ -28,11 +28,16 @@ class Chains:
         self._begun: set[str] = set()
         self.finished = Findings("chains-finished-or-timed", "every chain instance is finished, or has a timer")
         self.timers = Findings("timers-equal-instances", "the timers that will fire are those that instances have set")
+        self._waits: dict[tuple[str, str], int] = {}
+        self._listed: set[tuple[str, str, int]] = set()
+        self.listed = Findings(
+            "waiting-equal-instances", "the list of those that wait has each unfinished instance once, and no other"
+        )
 
     @property
     def findings(self) -> Sequence[Findings]:
         """The books of its invariants."""
-        return self.finished, self.timers
+        return self.finished, self.timers, self.listed
 
     def take(self, seen: Seen) -> None:
         """The next row of a chain, or an order that one must look after."""
@@ -44,6 +49,8 @@ class Chains:
                     self._instance(seen, seen.row_key.decode())
                 elif seen.table == TIMERS:
                     self._timer(seen)
+                elif seen.table == WAITING:
+                    self._waiting(seen)
             except (LookupError, TypeError, ValueError, AttributeError) as error:
                 self.finished.broken(f"{seen.at}: cannot be read as a chain's row: {error!r}")
 
@@ -76,6 +83,31 @@ class Chains:
             self._set[instance] = after
         for timer in before ^ after:
             self._match(seen, timer)
+        if row.get("counted"):  # those that were written before there was a list are not in it
+            self._stands(seen, instance, None if row["finished"] else _exact_ms(row["since"]))
+
+    def _stands(self, seen: Seen, instance: tuple[str, str], since: int | None) -> None:
+        """The instance waits since then, or no more."""
+        before = self._waits.pop(instance, None)
+        if since is not None:
+            self._waits[instance] = since
+        for moment in {before, since} - {None}:
+            self._match_listed(seen, (*instance, moment or 0))
+
+    def _waiting(self, seen: Seen) -> None:
+        id_, since = seen.row_key[_DUE_BYTES:].decode(), int.from_bytes(seen.row_key[:_DUE_BYTES], "big")
+        listed = (seen.place.owner, id_, since)
+        (self._listed.discard if seen.row is None else self._listed.add)(listed)
+        self._match_listed(seen, listed)
+
+    def _match_listed(self, seen: Seen, listed: tuple[str, str, int]) -> None:
+        self.listed.checked += 1
+        waits, is_listed = self._waits.get(listed[:2]) == listed[2], listed in self._listed
+        if waits == is_listed:
+            self.listed.settle(listed)
+            return
+        said = "waits, and is not listed" if waits else "is listed, and does not wait since then"
+        self.listed.open(listed, seen.now, f"{listed[1]} of {listed[0]} {said} ({listed[2]} ms)")
 
     def _timer(self, seen: Seen) -> None:
         name, _, id_ = seen.row_key[_DUE_BYTES:].partition(b"\x00")
@@ -96,3 +128,7 @@ class Chains:
 def _ms(due: datetime | str) -> int:
     moment = due if isinstance(due, datetime) else datetime.fromisoformat(due)
     return int(moment.timestamp() * 1000)
+
+
+def _exact_ms(since: datetime) -> int:
+    return (since - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)

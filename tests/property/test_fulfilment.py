@@ -329,6 +329,15 @@ async def _trade(wishes: Sequence[Wish], deaths: list[tuple[int, bool, int]]) ->
         shop.tick(BEGIN + PAY_DUE * 2)
         await live()
     _check_ended_well(shop)
+    _check_audit(shop)
+
+
+def _check_audit(shop: Shop) -> None:
+    """The product's own auditor finds nothing either, whoever died."""
+    from tests.unit.audited import Log, records_of
+
+    audit = Log(list(records_of(shop.town))).audit()
+    assert audit.ok, [verdict for verdict in audit.verdicts if verdict.violations]
 
 
 def _check_ended_well(shop: Shop) -> None:

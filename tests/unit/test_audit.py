@@ -250,6 +250,17 @@ def timer_left_behind(log: Log) -> None:
     log.drop(stopped[-1])
 
 
+def waiting_unlisted(log: Log) -> None:
+    for row in [r for r in log.records if r.key and r.key.startswith(b"waiting\0") and r.key.endswith(b"waiting")]:
+        log.drop(row)
+
+
+def listed_though_finished(log: Log) -> None:
+    ended = [r for r in log.records if r.key and r.key.startswith(b"waiting\0") and r.key.endswith(b"paid")]
+    assert ended[-1].value is None
+    log.drop(ended[-1])
+
+
 def alert_lost(log: Log) -> None:
     log.drop(log.find(ALERTS, lambda a: a["data"]["filter"] == "high-value"))
 
@@ -316,6 +327,8 @@ CORRUPTIONS: list[tuple[Callable[[Log], None], set[str]]] = [
     (chain_never_begun, {"chains-finished-or-timed"}),
     (timer_lost, {"timers-equal-instances"}),
     (timer_left_behind, {"timers-equal-instances"}),
+    (waiting_unlisted, {"waiting-equal-instances"}),
+    (listed_though_finished, {"waiting-equal-instances"}),
     (alert_lost, {"alerts-exactly-once"}),
     (vip_alert_lost, {"alerts-exactly-once"}),
     (alert_doubled, {"alerts-exactly-once"}),
