@@ -377,3 +377,13 @@ async def test_a_sliding_window_keeps_its_buckets_while_they_can_be_asked_for() 
     assert _buckets(shop) == {(1, "ann"): 1, (1, None): 1, (2, "ann"): 1, (2, "bob"): 1, (2, None): 2}
     await shop.close()
     assert (_buckets(shop), shop.late()) == ({}, [])
+
+
+async def test_an_event_as_late_as_the_grace_is_not_late_and_a_millisecond_more_is() -> None:
+    shop = Shop(SESSION)
+    newest, just, late = ids_of(0, 3)
+    shop.send(newest, Sale(50, "ann", 1))
+    shop.send(just, Sale(50 - GRACE_S, "bob", 1))
+    shop.send(late, Sale(50 - GRACE_S - 0.001, "cid", 1))
+    await shop.town.live()
+    assert shop.late() == [(late, 1)]
