@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from app.runtime.topics import partition_of
 from simulation.refold import Refolded, dead_of, refold
 from simulation.watch import rows_of
 from simulation.witnesses import SEEN, Tally, heard_next
-from simulation.workload import GARBAGE, MIRRORED
+from simulation.workload import GARBAGE
 from tables.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ STATUS = {
     "cancelled": "cancelled",
 }
 HIGH_VALUE_ABOVE = 1000
+NAMESPACE = uuid.UUID("5a0f6f5e-6d2c-5a55-9d8e-0d4d3f0b7c11")
+COMMANDS_PER_CAUSE_MAX = 10
 
 
 def check_everything(fleet: Fleet) -> None:
@@ -58,9 +61,9 @@ def messages_of(fleet: Fleet, topic: str) -> list[dict[str, Any]]:
 
 
 def decided_of(fleet: Fleet, category: str) -> list[dict[str, Any]]:
-    """The events that our own deciders have decided."""
-    events = messages_of(fleet, fleet.topics.events(category))
-    return [event for event in events if not event["id"].startswith(MIRRORED)]
+    """The events that our own deciders have decided: others write outside of transactions."""
+    logs = fleet.cluster.logs_of(fleet.topics.events(category))
+    return [json.loads(record.value or b"") for log in logs for record, transaction in log.decided() if transaction]
 
 
 def events_of(fleet: Fleet, category: str) -> list[dict[str, Any]]:
@@ -207,10 +210,22 @@ class Commands:
         partitions = self._fleet.scene.partitions
         found: dict[str, dict[str, Any]] = {}
         for record in records_of(self._fleet, self._fleet.topics.commands(self._category)):
+            astray = partition_of(record.key or b"", partitions) != record.partition
+            if astray and b'"source":"/eventfleet/' in (record.value or b""):
+                self._report("what agents send lies where it belongs", repr(record.key))
             if record.value not in GARBAGE and partition_of(record.key or b"", partitions) == record.partition:
                 command = json.loads(record.value or b"")
                 found.setdefault(command["id"], command)
+                if "/chains/" in command["source"]:
+                    self._check_derived(command)
         return found
+
+    def _check_derived(self, command: dict[str, Any]) -> None:
+        """What a chain sends has an id that is made of its cause: who sends it again sends the same."""
+        sender, cause = command["source"].removeprefix("/eventfleet/"), command["causationid"]
+        ids = {str(uuid.uuid5(NAMESPACE, f"{sender}|{cause}|{number}")) for number in range(COMMANDS_PER_CAUSE_MAX)}
+        if command["id"] not in ids:
+            self._report("what a chain sends has an id that a replay repeats", command["id"])
 
 
 def rows_in(fleet: Fleet, agent: str, table: str) -> dict[str, Any]:
@@ -262,7 +277,7 @@ def check_stock(fleet: Fleet) -> None:
     """Stock is its history, and never negative."""
     available: Counter[str] = Counter()
     signs = {"stocked": 1, "reserved": -1, "released": 1}
-    for event in messages_of(fleet, fleet.topics.events("inventory")):
+    for event in decided_of(fleet, "inventory"):
         data = event["data"]
         available[event["subject"]] += signs.get(event["type"].split(".")[1], 0) * data["quantity"]
         if not available[event["subject"]] == data["available"] >= 0:
@@ -273,12 +288,12 @@ def check_stock(fleet: Fleet) -> None:
 def check_fulfilment(fleet: Fleet) -> None:
     """Every order that the fleet fulfils has ended: shipped, or cancelled with nothing set aside and all refunded."""
     aside: Counter[str] = Counter()
-    for event in messages_of(fleet, fleet.topics.events("inventory")):
+    for event in decided_of(fleet, "inventory"):
         sign = {"reserved": 1, "released": -1}.get(event["type"].split(".")[1], 0)
         if sign:
             aside[event["data"]["order_id"]] += sign * event["data"]["quantity"]
     types: dict[str, list[str]] = {}
-    for event in messages_of(fleet, fleet.topics.events("orders")):
+    for event in decided_of(fleet, "orders"):
         if event["type"] == "order.created.v1" and event["data"].get("fulfil"):
             types[event["subject"]] = []
         if event["subject"] in types:

@@ -10,6 +10,7 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from functools import partial
+from random import Random
 from typing import TYPE_CHECKING
 
 from aiokafka.errors import IllegalStateError, KafkaError
@@ -28,12 +29,14 @@ class Consumer:
 
     def __init__(self, process: Process) -> None:
         self._process = process
+        self._random = Random(f"{process.fleet.seed}/{process.name}/consumer")
         self.positions: dict[TopicPartition, int] = {}
         self._chain: dict[TopicPartition, int] = {}
         self._epochs: dict[TopicPartition, int] = defaultdict(int)
         self._buffers: dict[TopicPartition, deque[Batch]] = defaultdict(deque)
         self._delivering: set[TopicPartition] = set()
         self._dirty: dict[TopicPartition, None] = {}
+        self._skips: set[TopicPartition] = set()
         self._held: dict[TopicPartition, float] = {}
         self._wake = asyncio.Event()
         self._last: list[Batch] = []
@@ -41,10 +44,11 @@ class Consumer:
     # What others tell it
 
     def assign(self, partitions: Sequence[TopicPartition]) -> None:
-        """Begin with these, at the group's offsets: the pipelines will seek. What is buffered stays buffered."""
-        offsets = self._process.worker.group.offsets
-        self.positions = {p: offsets.get(p, 0) for p in partitions}
-        self._chain = dict(self.positions)
+        """Begin with these, at the offsets of the group or where it was. What is buffered stays buffered."""
+        offsets, keep = self._process.worker.group.offsets, self._random.random() < 0.5
+        known, chain = (self.positions, self._chain) if keep else ({}, {})
+        self.positions = {p: known.get(p, offsets.get(p, 0)) for p in partitions}
+        self._chain = {p: chain.get(p, at) for p, at in self.positions.items()}
         self.look_again()
 
     async def seek(self, partition: TopicPartition, offset: int) -> int:
@@ -78,13 +82,24 @@ class Consumer:
     # Faults
 
     def jump(self, share: float, seconds: float) -> None:
-        """Be somewhere else, in one partition, and fetch from there after a while."""
-        if not self.positions:
+        """Be somewhere else, in one partition that has records, and fetch from there after a while.
+
+        Not behind the last record: a consumer that skips the end would say nothing until the next one comes.
+        """
+        process, choice = self._process, int(share * 1e3)
+        loop, cluster = process.fleet.loop, process.fleet.cluster
+        lasts = {partition: cluster.log(partition).last_settled for partition in self.positions}
+        used = [partition for partition, last in lasts.items() if last > 0]
+        if not used:
             return
-        loop, partition = self._process.fleet.loop, list(self.positions)[int(share * 1e6) % len(self.positions)]
-        # Not behind the last record: a consumer that skips the end would say nothing until the next one comes.
-        last = self._process.fleet.cluster.log(partition).last_settled
-        self.positions[partition] = self._chain[partition] = int(share * 1e3) % (max(last, 0) + 1)
+        partition = used[int(share * len(used))]
+        before = self.positions[partition]
+        if choice % 3 == 0:  # ahead by one record, when there are more: the smallest gap there is
+            self._skips.add(partition)
+        elif choice % 3 == 1:  # back by a few: what comes then is partly new
+            self.positions[partition] = self._chain[partition] = max(0, before - 1 - choice % 5)
+        else:
+            self.positions[partition] = self._chain[partition] = choice % (lasts[partition] + 1)
         self._held[partition] = loop.time() + seconds
         loop.call_later(seconds, self.grown, partition)
 
@@ -137,6 +152,10 @@ class Consumer:
                 continue
             if position is None or log is None or len(self._buffers[partition]) >= limit:
                 continue
+            if partition in self._skips and position + 1 <= min(log.last_settled, process.settled_end(log) - 1):
+                self._skips.discard(partition)
+                position += 1
+                self.positions[partition] = self._chain[partition] = position
             if process.settled_end(log) > position or position > log.end:
                 found[partition] = position
         return found

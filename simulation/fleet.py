@@ -33,7 +33,7 @@ from simulation.loop import Endless, NothingLeft, SimulatedLoop
 from simulation.process import Process, task_of_process
 from simulation.scene import Scene
 from simulation.watch import Violation, Watch
-from simulation.witnesses import witness_topics, witnesses
+from simulation.witnesses import HEARING, witness_topics, witnesses
 from simulation.workload import Sent
 from tables.memory import MemoryStores
 
@@ -141,6 +141,9 @@ class Fleet:
             for number in range(count):
                 worker = Worker(f"{role}-{number}", settings_of(scene, role, f"{role}-{number}"), agents, group)
                 self.workers.append(worker)
+                if scene.late_witness:
+                    worker.agents = [agent for agent in agents if agent.name != HEARING]
+                    self.loop.call_at(scene.end_s * 0.6 + 0.1 * number, self._add_agents, worker, agents)
         self.cluster.create_topics([*catalogue.topics(settings), *witness_topics(self.topics)], scene.partitions)
         self.watch.logged = {agent.name: agent.sources for agent in self.agents if agent.logged}
         self.watch.unlogged = {agent.name: agent.sources[0] for agent in self.agents if not agent.logged}
@@ -268,6 +271,12 @@ class Fleet:
             self.note(worker.process.name, "starts")
             worker.process.start()
 
+    def _add_agents(self, worker: Worker, agents: Sequence[Agent]) -> None:
+        """A new release has an agent more."""
+        worker.agents = agents
+        if worker.process is not None:
+            self.loop.create_task(self._restart(worker, worker.process))
+
     def kill(self, process: Process, fault: Fault) -> None:
         """Kill a process; its worker is started again after a while."""
         worker, random = process.worker, Random(f"{self.seed}/{process.name}/death")
@@ -298,6 +307,8 @@ class Fleet:
                 worker.skew_ms = round((fault.share - 0.5) * 600_000)
             case Kind.NIGHT:
                 self._night(worker)
+            case Kind.MIRROR:
+                self._mirror(fault)
             case Kind.RECREATE:
                 self._recreate(fault)
             case _ if process is not None:
@@ -359,14 +370,28 @@ class Fleet:
         self.note("time", "a day goes by")
         self.loop.call_later(0.9, self._compact)
 
+    def _mirror(self, fault: Fault) -> None:
+        """Write an event once more, outside of any transaction."""
+        topics = [self.topics.events(category) for category in self.categories]
+        there = [record for topic in topics for log in self.cluster.logs_of(topic) for record, _ in log.decided()]
+        if there:
+            record = there[int(fault.share * len(there))]
+            partition = TopicPartition(record.topic, record.partition)
+            self.cluster.append(partition, (record.key, record.value, record.headers))
+
     def _recreate(self, fault: Fault) -> None:
         logged = [agent for agent in self.agents if agent.logged]
         agent = logged[int(fault.share * 1e6) % len(logged)]
         topic = self.topics.changelog(agent.name) if int(fault.share * 1e3) % 2 else agent.sources[0]
         self.note("topic", "made again", topic)
         self.recreated, self.must_refuse = topic, self._losers_by(topic)
+        old = [(log.partition, log.decided()) for log in self.cluster.logs_of(topic)]
         self.cluster.delete_topic(topic)
         self.cluster.create_topics([topic], self.scene.partitions)
+        if topic == agent.sources[0] and int(fault.share * 1e5) % 2:  # and filled anew: its end tells nothing
+            for number, records in old:
+                for record, _ in records * 3:
+                    self.cluster.append(TopicPartition(topic, number), (record.key, record.value))
 
     def _losers_by(self, topic: str) -> set[tuple[str, int]]:
         """The workers and buckets that cannot go on without the records of a topic: they have counted on them."""
@@ -376,6 +401,10 @@ class Fleet:
             for agent in worker.agents:
                 for number in range(self.scene.partitions) if agent.logged else ():
                     on_disk = topic == self.topics.changelog(agent.name) and disk.get((agent.name, number), False)
+                    alone = [a for a in worker.agents if a.logged and set(a.sources) & set(agent.sources)] == [agent]
+                    told = any(worker.group.offsets.get(TopicPartition(s, number)) for s in agent.sources)
+                    if topic == self.topics.changelog(agent.name) and alone and told:
+                        found.add((worker.name, number % self.scene.buckets))  # whatever is on its disk
                     if on_disk or self.watch.positions(agent.name, number).get(topic):
                         found.add((worker.name, number % self.scene.buckets))
         return found
@@ -495,7 +524,7 @@ def settings_of(scene: Scene, role: str, worker: str = "w") -> Settings:
         close_timeout=2.0,
         backoff_max=1.0,
         group_offsets_interval=1.0,
-        catch_up_records=(10_000, 10)[scene.seed % 5 == 0],
+        catch_up_records=(10_000, 3)[scene.late_witness],
     )
 
 

@@ -6,7 +6,7 @@ import asyncio
 from random import Random
 from typing import TYPE_CHECKING
 
-from app.runtime.buckets import Member, assign_buckets
+from app.runtime.buckets import Member, assign_buckets, assign_standbys
 from app.runtime.ports import TopicPartition
 
 if TYPE_CHECKING:
@@ -80,11 +80,16 @@ class Group:
                 self._expel(process)
         members = {p.name: p for p in asked if self._members.get(p.name) is p and p.alive}
         self._generation += 1
-        told = {name: Member(p.worker.name, self._buckets, tuple(sorted(p.pipelines))) for name, p in members.items()}
-        for name, buckets in assign_buckets(told, self._buckets).items():
+        told = {
+            name: Member(p.worker.name, self._buckets, tuple(sorted(p.pipelines)), p.warm())
+            for name, p in members.items()
+        }
+        given = assign_buckets(told, self._buckets)
+        standing = assign_standbys(told, given, self._buckets, self._fleet.scene.standbys)
+        for name, buckets in given.items():
             delay_s = 0.05 * self._random.random()
-            self._fleet.loop.call_later(delay_s, self._tell, members[name], self._generation, buckets)
+            self._fleet.loop.call_later(delay_s, self._tell, members[name], self._generation, buckets, standing[name])
 
-    def _tell(self, process: Process, generation: int, buckets: list[int]) -> None:
+    def _tell(self, process: Process, generation: int, buckets: list[int], standing_by: list[int]) -> None:
         if process.alive:
-            process.spawn(process.assigned(generation, buckets))
+            process.spawn(process.assigned(generation, buckets, standing_by))

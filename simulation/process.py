@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -21,6 +21,7 @@ from app.runtime.ports import PartitionStore, Progress, TopicPartition
 from app.runtime.shard import Shard
 from app.runtime.simulated import SimulatedClient
 from app.runtime.simulated.log import PartitionLog
+from app.runtime.standby import Standby
 from simulation.consumer import Consumer
 from simulation.faults import Fault, Kind
 from tables.memory import MemoryStore
@@ -63,12 +64,13 @@ class Process:
         self.slow: dict[str, tuple[float, float]] = {}
         self.faults: dict[str, list[tuple[int, bool]]] = {}
         self.pipelines: dict[int, Pipeline] = {}
+        self.standbys: dict[int, Standby] = {}
         self.consumer = Consumer(self)
         self._awake = asyncio.Event()
         self._awake.set()
         self._random = Random(f"{fleet.seed}/{self.name}")
         self._tasks: list[asyncio.Task[Any]] = []
-        self._pipeline_tasks: dict[int, asyncio.Task[None]] = {}
+        self._bucket_tasks: dict[int, asyncio.Task[None]] = {}
         self._client = SimulatedClient(fleet.cluster, self)
         self._directory = Directory(worker.settings, fleet.topics)
         self._context = contextvars.copy_context()
@@ -129,8 +131,9 @@ class Process:
 
     def ask_deposed_leaders(self, seconds: float) -> None:
         """Know nothing of what is written from now on, for so long."""
-        worker, loop = self.worker, self.fleet.loop
-        worker.deposed = {(log.topic, log.partition): log.settled_end for log in self.fleet.cluster.logs()}
+        worker, loop, random = self.worker, self.fleet.loop, self._random
+        logs = [log for log in self.fleet.cluster.logs() if random.random() < 0.5]
+        worker.deposed = {(log.topic, log.partition): log.settled_end for log in logs}
         loop.call_later(seconds, worker.find_the_leaders)
 
     async def stop(self) -> None:
@@ -138,7 +141,9 @@ class Process:
         await self.awake()
         for pipeline in self.pipelines.values():
             pipeline.close()
-        tasks = [task for task in self._pipeline_tasks.values() if not task.done()]
+        for standby in self.standbys.values():
+            standby.close()
+        tasks = [task for task in self._bucket_tasks.values() if not task.done()]
         if tasks:
             await asyncio.wait(tasks, timeout=self.worker.settings.close_timeout)
         self.worker.group.leave(self)
@@ -268,38 +273,70 @@ class Process:
         await asyncio.gather(*(pipeline.suspend(settle_s) for pipeline in self.pipelines.values()))
         await self.awake()
 
-    async def assigned(self, generation: int, buckets: Sequence[int]) -> None:
-        """The group has decided. News that is older than what is known is none."""
+    async def assigned(self, generation: int, buckets: Sequence[int], standing_by: Collection[int]) -> None:
+        """The group has decided. News that is older than what is known is none. As `RoleApp` does it."""
         await self.awake()
         if generation <= self.generation:
             return
         self.generation = generation
-        self.fleet.note(self.name, "assigned", str(buckets))
-        settings = self.worker.settings
-        numbers = partitions_of(buckets, settings.buckets, settings.partitions)
+        self.fleet.note(self.name, "assigned", f"{buckets}, stands by for {sorted(standing_by)}")
         topics = sorted({topic for agent in self.worker.agents for topic in agent.sources})
+        numbers = [number for bucket in buckets for number in self._numbers(bucket)]
         self.consumer.assign([TopicPartition(topic, number) for topic in topics for number in numbers])
-        for bucket in [bucket for bucket in self.pipelines if bucket not in buckets]:
-            self.pipelines.pop(bucket).close()
+        left = [self.pipelines.pop(bucket) for bucket in list(self.pipelines) if bucket not in buckets]
+        for gone in left:
+            gone.close(hand_over=gone.bucket in standing_by)
+        for bucket in [b for b in self.standbys if b not in (*standing_by, *buckets)]:
+            self.standbys.pop(bucket).close()
         for bucket in buckets:
             pipeline = self.pipelines.get(bucket)
             if pipeline is not None and pipeline.state is not State.CLOSED:
                 pipeline.resume()
             else:
                 self._start_pipeline(bucket)
+        open_shards = {gone.bucket: gone.shards for gone in left}
+        for bucket in sorted(set(standing_by) - self.standbys.keys() - set(buckets)):
+            self._start_standby(bucket, open_shards.get(bucket) or self._shards(bucket))
 
     def _start_pipeline(self, bucket: int) -> None:
-        settings = self.worker.settings
-        numbers = partitions_of([bucket], settings.buckets, settings.partitions)
-        shards = [Shard(agent, number) for number in numbers for agent in self.worker.agents]
+        standby = self.standbys.pop(bucket, None)
+        if standby is not None:
+            standby.close(hand_over=standby.shards)
+        shards = self._shards(bucket) if standby is None else standby.shards
         pipeline = self.pipelines[bucket] = Pipeline(bucket, shards, self._world(bucket))
-        before = self._pipeline_tasks.get(bucket)
-        self._pipeline_tasks[bucket] = self.spawn(self._run_after(before, pipeline))
+        self._run_next(bucket, pipeline.run)
 
-    async def _run_after(self, before: asyncio.Task[None] | None, pipeline: Pipeline) -> None:
-        if before is not None:
-            await asyncio.wait([before])
-        await pipeline.run()
+    def _start_standby(self, bucket: int, shards: Sequence[Shard]) -> None:
+        standby = self.standbys[bucket] = Standby(
+            bucket, shards, cluster=self._client, stores=Disk(self), clock=self, topics=self.fleet.topics
+        )
+        self._run_next(bucket, standby.run)
+
+    def _shards(self, bucket: int) -> list[Shard]:
+        return [Shard(agent, number) for number in self._numbers(bucket) for agent in self.worker.agents]
+
+    def _numbers(self, bucket: int) -> list[int]:
+        return partitions_of([bucket], self.worker.settings.buckets, self.worker.settings.partitions)
+
+    def _run_next(self, bucket: int, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        before = self._bucket_tasks.get(bucket)
+
+        async def in_turn() -> None:
+            if before is not None:
+                await asyncio.wait([before])
+            await run()
+
+        self._bucket_tasks[bucket] = self.spawn(in_turn())
+
+    def warm(self) -> tuple[int, ...]:
+        """The buckets whose rows are here, but are not served."""
+        holds, settings = self.worker.stores.holds, self.worker.settings
+        logged = [agent for agent in self.worker.agents if agent.logged]
+        return tuple(
+            bucket
+            for bucket in range(settings.buckets)
+            if bucket not in self.pipelines and all(holds(a.name, n) for n in self._numbers(bucket) for a in logged)
+        )
 
     def _world(self, bucket: int) -> World:
         return World(

@@ -23,6 +23,9 @@ class Scene:
     batch_records_max: int
     chunk_records_max: int
     mark_delay_s: float
+    standbys: int
+    late_witness: bool
+    """An agent is added while the fleet runs, and must catch up."""
     end_s: float
     """When the faults stop."""
     sent: tuple[Sent, ...]
@@ -37,7 +40,8 @@ class Scene:
         roles = ", ".join(f"{count} × {role}" for role, count in self.roles)
         return (
             f"{'the whole shop' if self.shop else 'orders alone'}: {roles}; {self.partitions} partitions in "
-            f"{self.buckets} buckets; {len(self.sent)} records sent, {len(self.faults)} faults in {self.end_s:.1f} s"
+            f"{self.buckets} buckets, {self.standbys} standbys; {len(self.sent)} records sent, "
+            f"{len(self.faults)} faults in {self.end_s:.1f} s"
         )
 
 
@@ -51,7 +55,7 @@ def scene_of(seed: int) -> Scene:
     roles = ("commands", "chains", "reads") if split else ("all",)
     end_s = random.uniform(3.0, 12.0)
     most = random.choice((0, 4, 10, 20, 40))
-    recreate = random.random() < 0.02
+    recreate = random.random() < 0.04
     faults = draw_faults(random, random.randint(0, most), end_s)
     if recreate:
         faults.append(Fault(Kind.RECREATE, round(end_s, 3) - 0.001, share=round(random.random(), 6)))
@@ -64,6 +68,8 @@ def scene_of(seed: int) -> Scene:
         random.choice((1, 2, 5, 500)),
         random.choice((1, 3, 1000)),
         random.choice((0.0, 0.0, 0.01, 0.3)),
+        random.choice((0, 1)),
+        random.random() < 0.25,
         round(end_s, 3),
         tuple(Clients(random, shop=shop, end_s=end_s).draw(random.randint(1, 4 if shop else 7))),
         tuple(sorted(faults, key=lambda fault: fault.at_s)),

@@ -6,7 +6,7 @@ Deciders and projections drop repetitions by themselves. A witness counts whatev
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from app.runtime.table import Table
 from app.runtime.topics import Topic, Topics
 from app.runtime.unit import UnitOfWork
 
+TALLYING, HEARING = "tallying", "hearing"
 TALLY_IN, TALLY_OUT = "tally.in", "tally.out"
 
 
@@ -40,14 +41,14 @@ def witnesses(topics: Topics, sources: Mapping[str, Decode]) -> list[Agent]:
     decode = {topics.prefix + TALLY_OUT: _value, **sources}
     out = topics.prefix + TALLY_OUT
     return [
-        Agent("tallying", (topics.prefix + TALLY_IN,), _value, _Tallying(out), (TALLIES, ODD), TALLIES, emits=(out,)),
-        Agent("hearing", heard, decode, _hear, (SEEN,)),
+        Agent(TALLYING, (topics.prefix + TALLY_IN,), _value, _Tallying(out), (TALLIES, ODD), TALLIES, emits=(out,)),
+        Agent(HEARING, heard, decode, _hear, (SEEN,)),
     ]
 
 
 def witness_topics(topics: Topics) -> list[Topic]:
     """The topics of the witnesses."""
-    own = [topic for name in ("tallying", "hearing") for topic in topics.of_agent(name, logged=True)]
+    own = [topic for name in (TALLYING, HEARING) for topic in topics.of_agent(name, logged=True)]
     return [Topic(topics.prefix + TALLY_IN), Topic(topics.prefix + TALLY_OUT), *own]
 
 
@@ -86,8 +87,3 @@ def heard_next(before: Tally, record: Record) -> Tally:
     """The row after one more record."""
     digest = zlib.crc32(b"%d:" % record.offset + (record.value or b""), before.digest)
     return Tally(before.count + 1, digest)
-
-
-def witness_names() -> Sequence[str]:
-    """Their names."""
-    return ("tallying", "hearing")

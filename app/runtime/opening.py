@@ -174,6 +174,7 @@ class Opening:
         if meta is not None:
             check_meta(shard, meta, now, buckets=self._rules.buckets, adopting=bool(self._rules.adopt))
         shard.positions = dict(meta.positions) if meta else {}
+        shard.told = dict(meta.told) if meta else {}
 
     async def _check_sources(self, shards: Sequence[Shard], group_offset: GroupOffset) -> None:
         sources = sorted({TopicPartition(topic, shard.partition) for shard in shards for topic in shard.agent.sources})

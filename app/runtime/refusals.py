@@ -72,17 +72,24 @@ def check_group(source: TopicPartition, readers: Sequence[Shard], group_offset: 
     """Refuse restored positions behind what was once reported to the consumer group: the changelog has lost rows.
 
     An agent that is new to the source has no position yet and may begin at the beginning, beside others that have one;
-    one that builds a read model anew is behind all others.
+    until it has come so far as they were then it is behind, and no rows are lost. One that builds a read model anew is
+    behind all others, too.
     """
-    if not group_offset:
+    logged = [shard for shard in readers if shard.agent.logged and not shard.agent.building]
+    if not group_offset or not logged:
         return
-    readers = [shard for shard in readers if shard.agent.logged and not shard.agent.building]
-    known = [shard.positions[source.topic] for shard in readers if source.topic in shard.positions]
-    if readers and min(known, default=0) < group_offset:
+    topic = source.topic
+    known = [shard for shard in logged if topic in shard.positions]
+    behind = [s for s in known if s.positions[topic] < group_offset and s.told.get(topic, 0) < group_offset]
+    if behind or all(shard.position(topic) < group_offset for shard in readers):
+        at = min((shard.positions[topic] for shard in behind or known), default=0)
         raise OpenRefused(
-            f"the restored position {min(known, default=0)} of {source.topic}/{source.partition} is behind the group's "
+            f"the restored position {at} of {topic}/{source.partition} is behind the group's "
             f"offset {group_offset}: the changelog has lost rows. Restore the role's changelog topics before you go on"
         )
+    for shard in logged:
+        if shard not in known:
+            shard.told[topic] = group_offset
 
 
 def _name(shard: Shard) -> str:

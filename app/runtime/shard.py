@@ -20,13 +20,14 @@ class Meta(msgspec.Struct, frozen=True):
     """The engine's own row in every shard's changelog: where in its sources the shard stands, and who wrote that.
 
     `source_ids` are the topics' ids: a source that was deleted and made again has another, and positions mean nothing
-    there.
+    there. `told` are the group's offsets of sources in which the shard began after others: it may be behind them.
     """
 
     positions: dict[str, int]
     source_ids: dict[str, str]
     buckets: int
     transactional_id: str
+    told: dict[str, int] = {}
 
 
 _encode_meta = msgspec.msgpack.Encoder().encode
@@ -50,6 +51,7 @@ class Shard:
     log_id: str = ""
     positions: dict[str, int] = field(default_factory=dict)
     starts: dict[str, int] = field(default_factory=dict)
+    told: dict[str, int] = field(default_factory=dict)
     source_ids: dict[str, str] = field(default_factory=dict)
     parked: set[bytes] = field(default_factory=set)
     joined: bool = True
@@ -70,7 +72,13 @@ class Shard:
     def meta(self, positions: dict[str, int], buckets: int, transactional_id: str) -> bytes:
         """The META row with the positions as they will be after a round."""
         return _encode_meta(
-            Meta({**self.starts, **self.positions, **positions}, self.source_ids, buckets, transactional_id)
+            Meta(
+                {**self.starts, **self.positions, **positions},
+                self.source_ids,
+                buckets,
+                transactional_id,
+                self.told,
+            )
         )
 
     def stored_meta(self) -> Meta | None:

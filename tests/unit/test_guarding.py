@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 import pytest
 
@@ -174,3 +175,26 @@ async def test_a_source_that_goes_on_ending_before_the_position_is_refused() -> 
     with pytest.raises(OpenRefused, match="has lost records"):
         await (await _opened(town, told=0)).open(owner, [town.shard], town.group_offset)
     assert town.clock.monotonic() - began_s >= SOURCE_END_PATIENCE_S
+
+
+async def test_an_agent_that_is_new_beside_others_may_stop_before_it_has_come_as_far() -> None:
+    """What the others had told the group when it came does not mean that it has lost rows."""
+    town = Town()
+    town.cluster.create_topics(Topics().of_agent("older", logged=True))
+    town.cluster.append(IN, *[(b"k", b"v")] * 8)
+    older = Shard(dataclasses.replace(COUNTING, name="older"), 0)
+    older.source_ids = town.cluster.ids_of(["in"])
+    town.cluster.append(TopicPartition("older.changelog", 0), (b"\x00meta", older.meta({"in": 8}, 1, "id")))
+    owner = town.cluster.producer("id")
+    await owner.start()
+    await (await _opened(town, told=8)).open(owner, [older, town.shard], town.group_offset)
+    meta = town.shard.meta({"in": 3}, 1, "id")
+    town.cluster.append(TopicPartition("counting.changelog", 0), (b"\x00meta", meta))
+    for shard in (older, town.shard):
+        shard.release()
+    await (await _opened(town, told=8)).open(owner, [older, town.shard], town.group_offset)
+    assert (older.position("in"), town.shard.position("in")) == (8, 3)
+    older.release()
+    town.shard.release()
+    with pytest.raises(OpenRefused, match="behind the group"):
+        await (await _opened(town, told=9)).open(owner, [older, town.shard], town.group_offset)
