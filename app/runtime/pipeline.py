@@ -176,8 +176,9 @@ class Pipeline:
 
         New ones that cannot be opened are left out, and `left_out` says why.
         """
-        self._wanted = tuple(shards)
-        self._wake.set()
+        if set(shards) != set(self._wanted):
+            self._wanted = tuple(shards)
+            self._wake.set()
 
     def close(self, *, hand_over: bool = False) -> None:
         """Finish the round under way and end; `run` returns when it is done.

@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 from tests.integration.fleet import TestedFleet, kill, until
 from tests.integration.test_read_models import Client, nothing
 
-ORDERS, RATE = 120, 60.0
+ORDERS, RATE = 60, 40.0
 OLD_RELEASE = "tests.integration.old_release"
 
 
@@ -62,8 +62,7 @@ async def old_release_ran(fleet: TestedFleet) -> tuple[LocalWorker, LocalWorker]
     await fleet.up(*old)
     driven = await fleet.load(ORDERS, RATE, [worker.url for worker in now], nothing, think_s=0.05)
     assert not driven.mismatches
-    for worker in old:
-        await asyncio.to_thread(worker.stop)
+    await asyncio.gather(*(asyncio.to_thread(worker.stop) for worker in old))
     await fleet.up(*now)
     return now
 
