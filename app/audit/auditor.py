@@ -85,7 +85,7 @@ class Auditor:
             Customers(shared),
             CustomerOrders(shared, orders),
             stock,
-            Reservations(stock),
+            Reservations(shared, stock),
             Chains(shared),
             Alerts(shared),
             Windows(shared),

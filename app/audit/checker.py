@@ -40,3 +40,11 @@ class Shared:
     def remembers(self, topic: str, partition: int, timestamp_ms: int) -> bool:
         """Whether what was written to the partition at that time is there still."""
         return timestamp_ms > self.horizons.get((topic, partition), -1)
+
+    def is_parked(self, agent: str, key: str) -> bool:
+        """Whether the key's sequence lies in the agent's dead letters."""
+        return (agent, key.encode()) in self.parked
+
+    def parks_any(self, *agents: str) -> bool:
+        """Whether any key's does, in any of the agents."""
+        return any(agent in agents for agent, _ in self.parked)

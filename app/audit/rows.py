@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
-from app.audit.checker import Shared
 from app.audit.findings import Findings
-from app.audit.letters import parked_key
 from app.audit.records import Kind, Seen
 
 Differences = Callable[[Any], Sequence[str]]
@@ -18,13 +16,13 @@ class Rows:
     """The rows of one table of one agent.
 
     A row says how many events are in it. Where that is as many as were read, the two are compared, and the row need not
-    be kept. Otherwise one of them lags behind: that is in flight. Rows of a key that is parked stay behind, and are
-    told of as dead letters.
+    be kept. Otherwise one of them lags behind: that is in flight. Rows of a key that is parked stay behind: that
+    is excused, and told of as dead letters.
     """
 
-    def __init__(self, shared: Shared, findings: Findings, agent: str, table: str) -> None:
+    def __init__(self, findings: Findings, agent: str, table: str) -> None:
         self.agent, self.table = agent, table
-        self._parked, self._findings = shared.parked, findings
+        self._findings = findings
         self._rows: dict[Hashable, tuple[int, Any]] = {}
 
     def is_row(self, seen: Seen) -> bool:
@@ -47,21 +45,19 @@ class Rows:
         key: Hashable,
         version: int,
         differences: Differences,
-        parts: bytes = b"",
         *,
         scattered: bool = False,
     ) -> None:
-        """Compare the key's row with its events, of which `version` were read. `parts` is what would be parked.
+        """Compare the key's row with its events, of which `version` were read.
 
         Where the events are `scattered` over partitions, as many of them need not be the same ones: while some are
         still to be read, a row that differs is in flight.
         """
         at, row = self._rows.get(key, (0, None))
         if row is None or at != version:
-            if (self.agent, parts) not in self._parked:
-                moved = seen.place.kind is Kind.ROW
-                text = f"{key}: {version} of its events are in the log, its row in {self.agent} is at another number"
-                (self._findings.reopen if moved else self._findings.open)(key, seen.now, text)
+            moved = seen.place.kind is Kind.ROW
+            text = f"{key}: {version} of its events are in the log, its row in {self.agent} is at another number"
+            (self._findings.reopen if moved else self._findings.open)(key, seen.now, text)
             return
         if scattered and (wrong := self._wrong(row, differences)):
             self._findings.open(key, seen.now, f"{seen.at}: the row of {key} differs: {', '.join(wrong)}")
@@ -80,7 +76,3 @@ class Rows:
             return differences(row)
         except (LookupError, TypeError, ValueError, ArithmeticError) as error:
             return [repr(error)]
-
-    def parks(self, seen: Seen) -> bytes | None:
-        """The key that the record parks in this agent, if it does."""
-        return parked_key(seen) if seen.place == (Kind.ENGINE_ROW, self.agent) else None

@@ -368,6 +368,19 @@ def test_topics_are_known_by_their_names_and_read_models_by_the_generation_that_
     assert place_of(topic, "f.", {"orders": 2}) == place
 
 
+def test_rows_that_wait_for_a_parked_key_are_excused_for_it_is_told_of() -> None:
+    log = healthy()
+    row_behind(log)
+    assert not log.audit().ok
+    like = log.find(ROWS)
+    log.put(ROWS, 1, like, key=b"\0parked:paid")
+    letter = next(r for r in log.records if r.topic == "deciding-orders.deadletters")
+    log.records.append(replace(letter, topic="projecting-orders.deadletters", key=b"paid", offset=7))
+    audit = log.audit()
+    assert audit.ok, [v for v in audit.verdicts if v.violations]
+    assert ("projecting-orders", "undecodable") in audit.dead_letters
+
+
 def test_every_invariant_is_seen_to_fail() -> None:
     named = {name for _, names in CORRUPTIONS for name in names}
     assert {found.name for checker in Auditor().checkers for found in checker.findings} == named
