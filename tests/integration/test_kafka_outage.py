@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition as KafkaTopicPartition
 
-from app.kernel.errors import RetryablePipelineError
+from app.kernel.errors import BrokerUnavailable, RetryablePipelineError
 from app.local.kafka import LocalKafka
 from app.local.processes import wait_until
 from app.runtime.kafka.admin import ensure_topics
 from app.runtime.kafka.cluster import KafkaCluster
+from app.runtime.kafka.sender import RecordSender
 from app.runtime.ports import TopicPartition, TransactionalProducer
 from app.runtime.topics import Topic
 
@@ -133,3 +135,41 @@ async def test_topic_ids_are_answered_again_after_an_outage(
     with hung(kafka), pytest.raises(OUTAGE):
         await cluster.topic_ids([log.topic])
     assert await cluster.topic_ids([log.topic]) == before
+
+
+async def test_a_sender_begins_anew_where_the_broker_misses_what_it_sent(
+    kafka: LocalKafka, log: TopicPartition
+) -> None:
+    """A leader that is deposed loses what no other replica had: the producer's sequence has a hole, for ever."""
+    sender = RecordSender(kafka.brokers, timeout_s=5.0)
+    try:
+        assert await sender.send(log, None, b"before") == 0
+        assert sender._producer is not None
+        sender._producer._txn_manager.increment_sequence_number(KafkaTopicPartition(*log), 3)
+        with pytest.raises(BrokerUnavailable, match="OutOfOrderSequence"):
+            await sender.send(log, None, b"after a hole")
+        assert await sender.send(log, None, b"anew") == 1
+    finally:
+        await sender.close()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_sender_sends_again_after_an_outage(kafka: LocalKafka, log: TopicPartition) -> None:
+    sender = RecordSender(kafka.brokers, timeout_s=1.0)
+    try:
+        assert await sender.send(log, None, b"before") == 0
+        with hung(kafka), pytest.raises(BrokerUnavailable):
+            await sender.send(log, None, b"meanwhile")
+        async with asyncio.timeout(20):
+            while not await _sent(sender, log):  # noqa: ASYNC110 - the broker wakes up by itself
+                await asyncio.sleep(0.05)
+    finally:
+        await sender.close()
+
+
+async def _sent(sender: RecordSender, log: TopicPartition) -> bool:
+    try:
+        await sender.send(log, None, b"after")
+    except BrokerUnavailable:
+        return False
+    return True

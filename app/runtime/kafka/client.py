@@ -1,4 +1,4 @@
-"""aiokafka's transactional producer, with two things mended that an engine cannot live with."""
+"""aiokafka's producer, with two things mended that an engine cannot live with."""
 
 from __future__ import annotations
 
@@ -56,30 +56,18 @@ class TrackedSender(Sender):
         task.add_done_callback(self.requests.discard)
 
 
-class TransactionalClient(AIOKafkaProducer):
+class EndableProducer(AIOKafkaProducer):
     """A producer that can be ended at any time, with nothing of it left behind."""
 
-    def __init__(self, connection: Connection, transactional_id: str) -> None:
-        super().__init__(
-            transactional_id=transactional_id,
-            transaction_timeout_ms=connection.transaction_timeout_ms,
-            acks="all",
-            linger_ms=0,
-            max_batch_size=BATCH_BYTES_MAX,
-            max_request_size=REQUEST_BYTES_MAX,
-            **connection.client_options,
-        )
+    def __init__(self, **options: Any) -> None:
+        super().__init__(acks="all", linger_ms=0, **options)
         self._sender = self._tracked = TrackedSender.in_place_of(self._sender)
 
     @property
-    def dead(self) -> bool:
-        """Whether the producer was fenced or has failed for good: nothing but `end` is left to do."""
-        return bool(self._txn_manager.is_fatal_error())
-
-    @property
-    def in_transaction(self) -> bool:
-        """Whether there is something to abort."""
-        return self._txn_manager.state in (TransactionState.IN_TRANSACTION, TransactionState.ABORTABLE_ERROR)
+    def gone(self) -> bool:
+        """Whether its sender has died: then every record fails at once, for ever."""
+        task = self._tracked._sender_task
+        return task is not None and task.done()
 
     async def end(self, timeout_s: float) -> None:
         """Drop everything that waits and let the connections go.
@@ -107,3 +95,26 @@ class TransactionalClient(AIOKafkaProducer):
         for task in tasks:
             if task.done() and not task.cancelled():
                 task.exception()
+
+
+class TransactionalClient(EndableProducer):
+    """One transactional id's producer."""
+
+    def __init__(self, connection: Connection, transactional_id: str) -> None:
+        super().__init__(
+            transactional_id=transactional_id,
+            transaction_timeout_ms=connection.transaction_timeout_ms,
+            max_batch_size=BATCH_BYTES_MAX,
+            max_request_size=REQUEST_BYTES_MAX,
+            **connection.client_options,
+        )
+
+    @property
+    def dead(self) -> bool:
+        """Whether the producer was fenced or has failed for good: nothing but `end` is left to do."""
+        return bool(self._txn_manager.is_fatal_error())
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether there is something to abort."""
+        return self._txn_manager.state in (TransactionState.IN_TRANSACTION, TransactionState.ABORTABLE_ERROR)
