@@ -26,6 +26,7 @@ class Probe:
     partition: int
     sent_s: float
     seen_s: float | None = None
+    created_s: float | None = None
 
 
 class Probes:
@@ -71,6 +72,7 @@ class Probes:
         urls = itertools.cycle(self._urls[len(self.all) % len(self._urls) :] + self._urls)
         while not await self._create(session, next(urls), order_id):  # noqa: ASYNC110 - other processes are asked
             await asyncio.sleep(RETRY_S)
+        probe.created_s = self._now()
         while not await _visible(session, next(urls), order_id):  # noqa: ASYNC110
             await asyncio.sleep(RETRY_S)
         probe.seen_s = self._now()
@@ -92,6 +94,15 @@ class Probes:
                 return answer.status not in (202, 503)
         except (aiohttp.ClientError, TimeoutError, OSError):
             return False
+
+    def waiting(self) -> str:
+        """The oldest probe of each partition that has no answer, for people."""
+        oldest = {probe.partition: probe for probe in reversed(self.all) if probe.seen_s is None}
+        told = [
+            f"partition {number}, {'visible' if probe.created_s else 'created'} never, since {probe.sent_s:.0f} s"
+            for number, probe in sorted(oldest.items())
+        ]
+        return "; ".join(told) or "none"
 
     def recovered_s(self, since_s: float) -> float | None:
         """The first moment at which every partition has answered a probe that was sent after `since_s`."""

@@ -92,7 +92,10 @@ class Run:
         now = self.load.ledger.now
         while (recovered_s := self.probes.recovered_s(struck.since_s)) is None:
             if now() - struck.healed_s > RECOVER_TIMEOUT_S:
-                self.violations.append(f"not recovered {RECOVER_TIMEOUT_S:.0f} s after {struck.kind}: {struck.what}")
+                waiting = self.probes.waiting()
+                self.violations.append(
+                    f"not recovered in {RECOVER_TIMEOUT_S:.0f} s: {struck.kind}, {struck.what}; probes wait: {waiting}"
+                )
                 return
             await asyncio.sleep(LOOK_EVERY_S)
         struck.recovered_s = recovered_s

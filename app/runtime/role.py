@@ -100,7 +100,7 @@ class RoleApp(faust.App):
             broker=[f"kafka://{broker.strip()}" for broker in settings.brokers.split(",")],
             broker_session_timeout=settings.session_timeout,
             broker_heartbeat_interval=settings.heartbeat_interval,
-            broker_request_timeout=settings.request_timeout,
+            broker_request_timeout=settings.request_timeout_s,
             broker_max_poll_records=settings.poll_records_max,
             consumer_max_fetch_size=settings.fetch_partition_bytes_max,
             consumer_auto_offset_reset="earliest",

@@ -65,8 +65,8 @@ class Settings(BaseSettings):
     """A worker that is not heard of for so long loses its buckets to others."""
     heartbeat_interval: float = Field(default=1.0, ge=0.1, le=60.0)
     """How often a worker tells the group that it lives: at most a third of the session time-out."""
-    request_timeout: float = Field(default=10.0, ge=1.0, le=300.0)
-    """Deadline of the consumer's requests: not below the session time-out, or a rebalance would break it."""
+    request_timeout: float = Field(default=0.0, ge=0.0, le=300.0)
+    """Deadline of the consumer's requests, not below the session time-out; by default half a second above it."""
     static_membership: bool = True
     """Whether a restart within the session time-out keeps its buckets without a rebalance."""
     leave_on_stop: bool = True
@@ -135,7 +135,7 @@ class Settings(BaseSettings):
             raise ValueError(f"FLEET_BUCKETS={self.buckets} is more than FLEET_PARTITIONS={self.partitions}")
         if self.heartbeat_interval * 3 > self.session_timeout:
             raise ValueError("FLEET_SESSION_TIMEOUT must be at least three times FLEET_HEARTBEAT_INTERVAL")
-        if self.request_timeout < self.session_timeout:
+        if self.request_timeout and self.request_timeout < self.session_timeout:
             raise ValueError("FLEET_REQUEST_TIMEOUT must not be below FLEET_SESSION_TIMEOUT")
         return self
 
@@ -148,6 +148,11 @@ class Settings(BaseSettings):
     def loss_accepted(self) -> frozenset[str]:
         """`accept_loss`, taken apart."""
         return frozenset(filter(None, self.accept_loss.split(",")))
+
+    @property
+    def request_timeout_s(self) -> float:
+        """`request_timeout`, or what it is by default: a hung broker holds requests up for no longer than it must."""
+        return self.request_timeout or self.session_timeout + 0.5
 
     @property
     def url(self) -> str:
