@@ -92,7 +92,7 @@ WEIGHTS: dict[Kind, int] = {
     Kind.CLOCK: 3,
     Kind.DISK: 3,
     Kind.TIME_OUT: 3,
-    Kind.NIGHT: 1,
+    Kind.NIGHT: 3,
     Kind.MIRROR: 6,
 }
 

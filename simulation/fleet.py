@@ -33,7 +33,7 @@ from simulation.loop import Endless, NothingLeft, SimulatedLoop
 from simulation.process import Process, task_of_process
 from simulation.scene import Scene
 from simulation.watch import Violation, Watch
-from simulation.witnesses import HEARING, witness_topics, witnesses
+from simulation.witnesses import HEARING, TALLY_IN, witness_topics, witnesses
 from simulation.workload import Sent
 from tables.memory import MemoryStores
 
@@ -362,13 +362,27 @@ class Fleet:
         process = worker.process
         if process is None:
             return
-        self.kill(process, Fault(Kind.KILL, 0.0, seconds=2.0, share=1.0))
-        self.loop.call_later(1.0, self._dawn)
+        # Long enough for others to take its buckets over and to delete rows there.
+        self.kill(process, Fault(Kind.KILL, 0.0, seconds=6.0, share=1.0))
+        self.loop.call_later(4.0, self._send_all_keys)
+        self.loop.call_later(5.0, self._dawn)
+
+    def _send_all_keys(self) -> None:
+        """One record more for each key of the witness: rows go, by tombstones that the worker sleeps over."""
+        for key in (b"a", b"b", b"c", b"d"):
+            number = partition_of(key, self.scene.partitions)
+            self.cluster.append(TopicPartition(TALLY_IN, number), (key, b"night"))
 
     def _dawn(self) -> None:
+        if self.settled:
+            return
+        processes = [worker.process for worker in self.workers if worker.process is not None]
+        if not all(process.all_restored for process in processes):
+            self.loop.call_later(0.2, self._dawn)  # no restore takes a day: tombstones would go under its eyes
+            return
         self.extra_ms += round((CHANGELOG_DELETE_RETENTION_S + 600) * 1000)
         self.note("time", "a day goes by")
-        self.loop.call_later(0.9, self._compact)
+        self._compact()
 
     def _mirror(self, fault: Fault) -> None:
         """Write an event once more, outside of any transaction."""
@@ -384,6 +398,9 @@ class Fleet:
         agent = logged[int(fault.share * 1e6) % len(logged)]
         topic = self.topics.changelog(agent.name) if int(fault.share * 1e3) % 2 else agent.sources[0]
         self.note("topic", "made again", topic)
+        if topic != agent.sources[0] and int(fault.share * 1e4) % 2:  # the disks are gone with it: only the group knows
+            for process in [worker.process for worker in self.workers if worker.process is not None]:
+                self.kill(process, Fault(Kind.KILL, fault.at_s, seconds=0.5, share=0.0))
         self.recreated, self.must_refuse = topic, self._losers_by(topic)
         old = [(log.partition, log.decided()) for log in self.cluster.logs_of(topic)]
         self.cluster.delete_topic(topic)

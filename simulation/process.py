@@ -153,6 +153,11 @@ class Process:
         """Whether its heartbeats arrive."""
         return self.alive and self._awake.is_set() and self.fleet.loop.time() >= self.cut_until_s
 
+    @property
+    def all_restored(self) -> bool:
+        """Whether nothing is being restored here."""
+        return all(p.ready for p in self.pipelines.values()) and all(s.caught_up for s in self.standbys.values())
+
     def _heartbeat_soon(self) -> None:
         self.fleet.loop.call_later(self._random.random(), self._heartbeat)
 
