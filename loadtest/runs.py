@@ -68,7 +68,8 @@ def run(stage: Stage, wish: Wish) -> Report:
         driven = _drive(stage, wish, schedule(list(population(name, wish.orders, wish.seed)), wish.rate))
     driven.mismatches += warm.mismatches
     after = _cpu_seconds(stage.fleet)
-    cpu = {role: (after[role] - before[role]) / driven.seconds * 100 for role in after}
+    # A worker that was killed and started again meanwhile has lost its count.
+    cpu = {role: max(after[role] - before[role], 0.0) / driven.seconds * 100 for role in after}
     stage.say("Recounting the event log and comparing it with the view …")
     found = _recount(stage, name)
     endings = _recount_endings(stage, planned) if wish.failures else None
