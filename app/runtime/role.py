@@ -23,6 +23,7 @@ from app.runtime.faust_shell.boot import BrokerGate, GatedBoot
 from app.runtime.faust_shell.consumer import BatchConsumer, BatchSchema, BatchTransport, Reach
 from app.runtime.flow import Flow
 from app.runtime.generations import Generations, Standing, Standings
+from app.runtime.kafka.connection import METADATA_MAX_AGE_MS
 from app.runtime.kafka.sender import RecordSender
 from app.runtime.lifecycle import State
 from app.runtime.pipeline import OnEffect, Pipeline, Rows, World
@@ -101,6 +102,8 @@ class RoleApp(faust.App):
             broker_session_timeout=settings.session_timeout,
             broker_heartbeat_interval=settings.heartbeat_interval,
             broker_request_timeout=settings.request_timeout_s,
+            consumer_metadata_max_age_ms=METADATA_MAX_AGE_MS,
+            producer_metadata_max_age_ms=METADATA_MAX_AGE_MS,
             broker_max_poll_records=settings.poll_records_max,
             consumer_max_fetch_size=settings.fetch_partition_bytes_max,
             consumer_auto_offset_reset="earliest",

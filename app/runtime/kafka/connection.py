@@ -8,6 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
+METADATA_MAX_AGE_MS = 4_000
+"""A client that has asked a deposed leader believes what that says, and some of aiokafka's loops never ask again."""
+
 
 class Timeouts(TypedDict, total=False):
     """The fields of `Connection` that may be set, to pass them on."""
@@ -33,7 +36,7 @@ class Connection:
     transaction_timeout_ms: int = 15_000
     request_timeout_ms: int = 4_000
     retry_backoff_ms: int = 50
-    metadata_max_age_ms: int = 4_000
+    metadata_max_age_ms: int = METADATA_MAX_AGE_MS
     start_timeout_s: float = 30.0
     """Deadline of a producer's start: finding the coordinator and ending the older owner's transaction."""
     stall_timeout_s: float = 20.0
