@@ -19,6 +19,7 @@ from chaos.stage import Stage
 from chaos.struck import Struck
 
 RECOVER_TIMEOUT_S = 120.0
+"""From the moment at which nothing is wrong any more."""
 DRAIN_TIMEOUT_S = 120.0
 LOOK_EVERY_S = 0.25
 HEAL_TIMEOUT_S = 180.0
@@ -36,6 +37,7 @@ class Run:
         self.violations: list[str] = []
         self.drained_s: float | None = None
         self._say = say
+        self._active, self._healed_s = 0, 0.0
         self._one_of_each = {hits: asyncio.Lock() for hits in APART_S}
 
     async def play(self, strikes: Sequence[Strike]) -> None:
@@ -65,6 +67,7 @@ class Run:
             mark = Mark(now)
             struck = Struck(fault.kind, "", now(), now(), now())
             self._say(f"{now():6.1f} s  {fault.kind} …")
+            self._active += 1
             try:
                 await self._happen(fault, strike, mark)
             except NotHere as error:
@@ -72,6 +75,9 @@ class Run:
             except (FleetError, KafkaError, OSError, TimeoutError) as error:
                 struck.why_not = repr(error)
                 self.violations.append(f"the fault {fault.kind} could not be made or healed: {error!r}")
+            finally:
+                self._active -= 1
+                self._healed_s = now()
             struck.what, struck.healed_s = mark.what, now()
             struck.since_s = mark.since_s if mark.since_s is not None else struck.healed_s
             self.struck.append(struck)
@@ -91,7 +97,7 @@ class Run:
     async def _recover(self, struck: Struck) -> None:
         now = self.load.ledger.now
         while (recovered_s := self.probes.recovered_s(struck.since_s)) is None:
-            if now() - struck.healed_s > RECOVER_TIMEOUT_S:
+            if not self._active and now() - self._healed_s > RECOVER_TIMEOUT_S:
                 waiting = self.probes.waiting()
                 self.violations.append(
                     f"not recovered in {RECOVER_TIMEOUT_S:.0f} s: {struck.kind}, {struck.what}; probes wait: {waiting}"
