@@ -39,7 +39,7 @@ class Histories:
         """The records of the `limit` versions above `after`, as they lie in the topic; those that are known."""
         category = self._categories[word]
         agent, partition = indexing_name(category), partition_of(id_, self._app.fleet_settings.partitions)
-        shard = self._app.shard(agent, partition)
+        shard = self._app.holdings.shard(agent, partition)
         if shard is not None:
             versions = range(after + 1, after + limit + 1)
             rows = shard.opened().get_many([HISTORY.prefix + history_key(id_, version) for version in versions])

@@ -54,7 +54,9 @@ async def _fill_gaps(app: RoleApp, catalogue: Catalogue) -> None:
     sender = RecordSender(app.fleet_settings.brokers)
     patience_s, topic = app.fleet_settings.gap_patience, app.fleet_topics.redrive
     try:
-        await GapFilling(app.served_shards, histories.read, sender.send, SystemClock(), topic, patience_s).run()
+        await GapFilling(
+            app.holdings.served_shards, histories.read, sender.send, SystemClock(), topic, patience_s
+        ).run()
     finally:
         await sender.close()
 

@@ -198,7 +198,7 @@ class Consumer:
             batch = buffer.popleft()
             self._last = [*self._last[-5:], batch]
             self.grown(partition)
-            pipeline = process.pipelines.get(partition.partition % process.worker.settings.buckets)
+            pipeline = process.holdings.pipeline_of(partition.partition)
             if pipeline is not None:
                 await pipeline.submit(batch)
         self._delivering.discard(partition)

@@ -474,7 +474,7 @@ class Fleet:
         process = worker.process
         if process is None:
             return f"{worker.name} is down"
-        for bucket, pipeline in process.pipelines.items():
+        for bucket, pipeline in process.holdings.pipelines.items():
             if pipeline.state is State.REFUSED:
                 return f"{worker.name} refuses: {pipeline.refusal}"
             if not pipeline.ready:
@@ -518,7 +518,7 @@ class Fleet:
     def _not_refused(self, topic: str) -> str:
         for worker in self.workers:
             if worker.process is not None:
-                for bucket, pipeline in worker.process.pipelines.items():
+                for bucket, pipeline in worker.process.holdings.pipelines.items():
                     concerned = (worker.name, bucket) in self.must_refuse
                     if concerned and pipeline.state is not State.REFUSED:
                         return f"{pipeline!r} of {worker.name} goes on"

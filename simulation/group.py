@@ -81,7 +81,7 @@ class Group:
         members = {p.name: p for p in asked if self._members.get(p.name) is p and p.alive}
         self._generation += 1
         told = {
-            name: Member(p.worker.name, self._buckets, tuple(sorted(p.pipelines)), p.warm())
+            name: Member(p.worker.name, self._buckets, tuple(p.holdings.held()), p.warm())
             for name, p in members.items()
         }
         given = assign_buckets(told, self._buckets)

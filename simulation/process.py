@@ -15,13 +15,11 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, RequestTimedOutErr
 from app.kernel.errors import StoreFailed
 from app.runtime.buckets import partitions_of
 from app.runtime.directory import Directory
-from app.runtime.lifecycle import State
-from app.runtime.pipeline import Pipeline, World
+from app.runtime.holdings import Holdings
+from app.runtime.pipeline import World
 from app.runtime.ports import PartitionStore, Progress, TopicPartition
-from app.runtime.shard import Shard
 from app.runtime.simulated import SimulatedClient
 from app.runtime.simulated.log import PartitionLog
-from app.runtime.standby import Standby
 from simulation.consumer import Consumer
 from simulation.faults import Fault, Kind
 from tables.memory import MemoryStore
@@ -63,14 +61,12 @@ class Process:
         self.cut_until_s = self.disk_full_until_s = 0.0
         self.slow: dict[str, tuple[float, float]] = {}
         self.faults: dict[str, list[tuple[int, bool]]] = {}
-        self.pipelines: dict[int, Pipeline] = {}
-        self.standbys: dict[int, Standby] = {}
+        self.holdings = Holdings(worker.settings, lambda: worker.agents, self._world, spawn=self.spawn)
         self.consumer = Consumer(self)
         self._awake = asyncio.Event()
         self._awake.set()
         self._random = Random(f"{fleet.seed}/{self.name}")
         self._tasks: list[asyncio.Task[Any]] = []
-        self._bucket_tasks: dict[int, asyncio.Task[None]] = {}
         self._client = SimulatedClient(fleet.cluster, self)
         self._directory = Directory(worker.settings, fleet.topics)
         self._context = contextvars.copy_context()
@@ -139,13 +135,7 @@ class Process:
     async def stop(self) -> None:
         """End in good order: finish the rounds, close the stores, leave the group."""
         await self.awake()
-        for pipeline in self.pipelines.values():
-            pipeline.close()
-        for standby in self.standbys.values():
-            standby.close()
-        tasks = [task for task in self._bucket_tasks.values() if not task.done()]
-        if tasks:
-            await asyncio.wait(tasks, timeout=self.worker.settings.close_timeout)
+        await self.holdings.close()
         self.worker.group.leave(self)
 
     @property
@@ -156,7 +146,8 @@ class Process:
     @property
     def all_restored(self) -> bool:
         """Whether nothing is being restored here."""
-        return all(p.ready for p in self.pipelines.values()) and all(s.caught_up for s in self.standbys.values())
+        held = self.holdings
+        return all(p.ready for p in held.pipelines.values()) and all(s.caught_up for s in held.standbys.values())
 
     def _heartbeat_soon(self) -> None:
         self.fleet.loop.call_later(self._random.random(), self._heartbeat)
@@ -274,74 +265,24 @@ class Process:
     async def revoked(self) -> None:
         """A rebalance begins: let the rounds under way come to their ends."""
         await self.awake()
-        settle_s = min(2.0, self.worker.settings.session_timeout / 3)
-        await asyncio.gather(*(pipeline.suspend(settle_s) for pipeline in self.pipelines.values()))
+        await self.holdings.suspend()
         await self.awake()
 
     async def assigned(self, generation: int, buckets: Sequence[int], standing_by: Collection[int]) -> None:
-        """The group has decided. News that is older than what is known is none. As `RoleApp` does it."""
+        """The group has decided. News that is older than what is known is none."""
         await self.awake()
         if generation <= self.generation:
             return
         self.generation = generation
         self.fleet.note(self.name, "assigned", f"{buckets}, stands by for {sorted(standing_by)}")
         topics = sorted({topic for agent in self.worker.agents for topic in agent.sources})
-        numbers = [number for bucket in buckets for number in self._numbers(bucket)]
+        numbers = partitions_of(buckets, self.worker.settings.buckets, self.worker.settings.partitions)
         self.consumer.assign([TopicPartition(topic, number) for topic in topics for number in numbers])
-        left = [self.pipelines.pop(bucket) for bucket in list(self.pipelines) if bucket not in buckets]
-        for gone in left:
-            gone.close(hand_over=gone.bucket in standing_by)
-        for bucket in [b for b in self.standbys if b not in (*standing_by, *buckets)]:
-            self.standbys.pop(bucket).close()
-        for bucket in buckets:
-            pipeline = self.pipelines.get(bucket)
-            if pipeline is not None and pipeline.state is not State.CLOSED:
-                pipeline.resume()
-            else:
-                self._start_pipeline(bucket)
-        open_shards = {gone.bucket: gone.shards for gone in left}
-        for bucket in sorted(set(standing_by) - self.standbys.keys() - set(buckets)):
-            self._start_standby(bucket, open_shards.get(bucket) or self._shards(bucket))
-
-    def _start_pipeline(self, bucket: int) -> None:
-        standby = self.standbys.pop(bucket, None)
-        if standby is not None:
-            standby.close(hand_over=standby.shards)
-        shards = self._shards(bucket) if standby is None else standby.shards
-        pipeline = self.pipelines[bucket] = Pipeline(bucket, shards, self._world(bucket))
-        self._run_next(bucket, pipeline.run)
-
-    def _start_standby(self, bucket: int, shards: Sequence[Shard]) -> None:
-        standby = self.standbys[bucket] = Standby(
-            bucket, shards, cluster=self._client, stores=Disk(self), clock=self, topics=self.fleet.topics
-        )
-        self._run_next(bucket, standby.run)
-
-    def _shards(self, bucket: int) -> list[Shard]:
-        return [Shard(agent, number) for number in self._numbers(bucket) for agent in self.worker.agents]
-
-    def _numbers(self, bucket: int) -> list[int]:
-        return partitions_of([bucket], self.worker.settings.buckets, self.worker.settings.partitions)
-
-    def _run_next(self, bucket: int, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        before = self._bucket_tasks.get(bucket)
-
-        async def in_turn() -> None:
-            if before is not None:
-                await asyncio.wait([before])
-            await run()
-
-        self._bucket_tasks[bucket] = self.spawn(in_turn())
+        self.holdings.assign(buckets, standing_by)
 
     def warm(self) -> tuple[int, ...]:
         """The buckets whose rows are here, but are not served."""
-        holds, settings = self.worker.stores.holds, self.worker.settings
-        logged = [agent for agent in self.worker.agents if agent.logged]
-        return tuple(
-            bucket
-            for bucket in range(settings.buckets)
-            if bucket not in self.pipelines and all(holds(a.name, n) for n in self._numbers(bucket) for a in logged)
-        )
+        return tuple(self.holdings.warm(self.worker.stores))
 
     def _world(self, bucket: int) -> World:
         return World(
@@ -379,9 +320,8 @@ class Process:
     async def _report_positions(self) -> None:
         while True:
             await self.sleep(self.worker.settings.group_offsets_interval)
-            positions = {
-                source: at for p in self.pipelines.values() if p.ready for source, at in p.source_positions().items()
-            }
+            ready = [pipeline for pipeline in self.holdings.pipelines.values() if pipeline.ready]
+            positions = {source: at for pipeline in ready for source, at in pipeline.committed_positions().items()}
             try:
                 await self.perform("group_commit", partial(self.worker.group.offsets.update, positions))
             except KafkaError:
@@ -390,7 +330,7 @@ class Process:
     async def _tick(self) -> None:
         while True:
             await self.sleep(TICK_EVERY_S)
-            waiting = [s for p in self.pipelines.values() if p.ready for s in p.shards if s.waits_for_time()]
+            waiting = [shard for shard in self.holdings.served_shards() if shard.waits_for_time()]
             partitions = {TopicPartition(s.agent.ticking.topic, s.partition): 0 for s in waiting if s.agent.ticking}
             value = msgspec.json.encode({"time": self.fleet.instant(self.epoch_ms())})
             for partition in sorted(partitions):

@@ -15,7 +15,6 @@ from faust.types import TP
 from app.kernel.errors import ConfigurationRefused, FleetError
 from app.runtime.agent import Agent
 from app.runtime.batch import Batch
-from app.runtime.buckets import partitions_of
 from app.runtime.directory import Directory
 from app.runtime.faust_shell import commands as _commands  # noqa: F401 - replaces Faust's own
 from app.runtime.faust_shell.assignor import BucketAssignor
@@ -23,15 +22,13 @@ from app.runtime.faust_shell.boot import BrokerGate, GatedBoot
 from app.runtime.faust_shell.consumer import BatchConsumer, BatchSchema, BatchTransport, Reach
 from app.runtime.flow import Flow
 from app.runtime.generations import Generations, Standing, Standings
+from app.runtime.holdings import Holdings
 from app.runtime.kafka.connection import METADATA_MAX_AGE_MS
 from app.runtime.kafka.sender import RecordSender
-from app.runtime.lifecycle import State
 from app.runtime.pipeline import OnEffect, Pipeline, Rows, World
 from app.runtime.ports import Clock, Cluster, StoreFactory, TopicPartition
 from app.runtime.settings import Settings
 from app.runtime.shard import Shard
-from app.runtime.standby import Standby
-from app.runtime.stats import PipelineStats
 from app.runtime.topics import Topics
 from app.runtime.unit import Emitted
 
@@ -75,24 +72,26 @@ class RoleApp(faust.App):
         self.fleet_topics = Topics(settings.topic_prefix)
         self._agents_of = agents_of
         self.fleet_agents = checked(agents_of({}))
-        self.pipelines: dict[int, Pipeline] = {}
-        self.standbys: dict[int, Standby] = {}
+        self.holdings = Holdings(
+            settings,
+            lambda: self.fleet_agents,
+            self._world,
+            on_caught_up=lambda bucket: self._in_background(self._tell_standby(bucket, stands=True)),
+            on_standby_ended=lambda bucket: self._in_background(self._tell_standby(bucket, stands=False)),
+        )
         self.standing_by: frozenset[int] = frozenset()
         self.commit_listeners: list[CommitListener] = []
         self.round_listeners: list[RoundListener] = []
         self.upkeep: list[Upkeep] = []
         self.directory = Directory(settings, self.fleet_topics)
         self.generations = Generations(self.fleet_topics)
-        self.stats: dict[int, PipelineStats] = {}
         self.lag: dict[TopicPartition, int] = {}
         self._reaches: Mapping[TopicPartition, Reach] = {}
         self.drained: frozenset[TopicPartition] = frozenset()
         self.flow = Flow()
-        self.torn_buckets = 0
         self.assigned = False
         self.pulse = self.brokers_heard = clock.monotonic()
         self._signs_of_brokers = (0, 0)
-        self._bucket_tasks: dict[int, asyncio.Task[None]] = {}
         self._background: set[asyncio.Task[Any]] = set()
         self._cluster, self._stores, self._clock = cluster, stores, clock
         self._on_effect: OnEffect = lambda name: None
@@ -151,12 +150,7 @@ class RoleApp(faust.App):
         """A read model is being built anew, or its generations have changed places: serve what there is from now on."""
         self.fleet_agents = checked(self._agents_of(self.generations.standings))
         log.info("%s runs %s", self.fleet_settings.worker, ", ".join(agent.name for agent in self.fleet_agents))
-        for bucket, pipeline in self.pipelines.items():
-            pipeline.serve(self._shards(bucket, pipeline.shards))
-        for bucket, standby in list(self.standbys.items()):
-            shards = self._shards(bucket, standby.shards)
-            standby.close(hand_over=shards)
-            self._start_standby(bucket, shards)
+        self.holdings.agents_changed()
 
     def _read_topic(self, topic: str) -> None:
         readers = [agent for agent in self.fleet_agents if topic in agent.sources]
@@ -173,7 +167,7 @@ class RoleApp(faust.App):
         )(dispatch)
 
     async def _submit(self, batch: Batch) -> None:
-        pipeline = self.pipelines.get(batch.partition.partition % self.fleet_settings.buckets)
+        pipeline = self.holdings.pipeline_of(batch.partition.partition)
         if pipeline is not None:
             await pipeline.submit(batch)
 
@@ -183,36 +177,12 @@ class RoleApp(faust.App):
     # What others read
 
     def held_buckets(self) -> list[int]:
-        """The buckets that are served here: the assignor leaves them where they are if it can."""
-        return sorted(self.pipelines)
+        """The buckets that are served here."""
+        return self.holdings.held()
 
     def warm_buckets(self) -> list[int]:
-        """The buckets whose rows are here besides, from standing by or from an earlier life of this worker."""
-        logged = [a for a in self.fleet_agents if a.logged and not a.building] or self.fleet_agents
-        return [
-            bucket
-            for bucket in range(self.fleet_settings.buckets)
-            if bucket not in self.pipelines
-            and all(self._stores.holds(a.name, number) for number in self._numbers(bucket) for a in logged)
-        ]
-
-    def standby_shard(self, agent: str, partition: int) -> Shard | None:
-        """The shard of a bucket that is not served here (yet), where its rows are warm: a moment old."""
-        bucket = partition % self.fleet_settings.buckets
-        holder = self.standbys.get(bucket) or self.pipelines.get(bucket)
-        shards = holder.shards if holder is not None else ()
-        return next((s for s in shards if s.agent.name == agent and s.partition == partition and s.warm), None)
-
-    def served_shards(self) -> list[Shard]:
-        """The open shards of every bucket that this worker serves now."""
-        return [shard for pipeline in self.pipelines.values() if pipeline.ready for shard in pipeline.shards]
-
-    def shard(self, agent: str, partition: int) -> Shard | None:
-        """The open shard, where this worker serves it now."""
-        pipeline = self.pipelines.get(partition % self.fleet_settings.buckets)
-        if pipeline is None or not pipeline.ready:
-            return None
-        return next((s for s in pipeline.shards if s.agent.name == agent and s.partition == partition), None)
+        """The buckets whose rows are here besides."""
+        return self.holdings.warm(self._stores)
 
     def lag_of(self, topic: str, partition: int, position: int) -> int | None:
         """How many records wait behind a position, as was known a second ago at most."""
@@ -222,7 +192,7 @@ class RoleApp(faust.App):
     @property
     def refusals(self) -> list[str]:
         """Why pipelines stay closed until a person decides."""
-        return [p.refusal for p in self.pipelines.values() if p.refusal is not None]
+        return [p.refusal for p in self.holdings.pipelines.values() if p.refusal is not None]
 
     # Rebalancing
 
@@ -232,25 +202,11 @@ class RoleApp(faust.App):
 
     async def _revoked(self, app: Any, revoked: Iterable[TP], **_: Any) -> None:
         """A rebalance begins: heartbeats stop until it ends, so do nothing slow here."""
-        settle_s = min(2.0, self.fleet_settings.session_timeout / 3)
-        await asyncio.gather(*(pipeline.suspend(settle_s) for pipeline in self.pipelines.values()))
+        await self.holdings.suspend()
 
     async def _assigned(self, app: Any, assigned: Iterable[TP], **_: Any) -> None:
-        mine = self._whole_buckets({TopicPartition(tp.topic, tp.partition) for tp in assigned})
-        standing_by = self.standing_by - mine
-        left = [self.pipelines.pop(bucket) for bucket in list(self.pipelines) if bucket not in mine]
-        for gone in left:
-            gone.close(hand_over=gone.bucket in standing_by)
-        for bucket in [bucket for bucket in self.standbys if bucket not in standing_by | mine]:
-            self._end_standby(self.standbys.pop(bucket))
-        for bucket in sorted(mine):
-            if (pipeline := self.pipelines.get(bucket)) is not None and pipeline.state is not State.CLOSED:
-                pipeline.resume()
-            else:
-                self._start_pipeline(bucket)
-        open_shards = {gone.bucket: gone.shards for gone in left}
-        for bucket in sorted(standing_by - self.standbys.keys()):
-            self._start_standby(bucket, self._shards(bucket, open_shards.get(bucket, ())))
+        mine = self.holdings.whole({TopicPartition(tp.topic, tp.partition) for tp in assigned}, self.source_topics)
+        self.holdings.assign(mine, self.standing_by)
         self.assigned = True
         self.brokers_heard = self._clock.monotonic()  # they have just let us into the group
         log.info(
@@ -258,7 +214,7 @@ class RoleApp(faust.App):
             self.fleet_settings.worker,
             sorted(mine),
             self.fleet_settings.role,
-            sorted(standing_by),
+            sorted(self.standing_by - mine),
         )
         if not self._background:
             self._in_background(self._report_positions())
@@ -269,72 +225,6 @@ class RoleApp(faust.App):
             for work in self.upkeep:
                 self._in_background(work())
             self._in_background(self.generations.follow(self._cluster, self._generations_changed))
-
-    def _whole_buckets(self, assigned: set[TopicPartition]) -> set[int]:
-        buckets, partitions = self.fleet_settings.buckets, self.fleet_settings.partitions
-        whole: set[int] = set()
-        for bucket in {partition.partition % buckets for partition in assigned}:
-            numbers = partitions_of([bucket], buckets, partitions)
-            wanted = {TopicPartition(topic, number) for topic in self.source_topics for number in numbers}
-            if wanted <= assigned:
-                whole.add(bucket)
-            else:
-                self.torn_buckets += 1
-                log.error("bucket %d is torn: %s are missing; it stays closed", bucket, sorted(wanted - assigned))
-        return whole
-
-    def _start_pipeline(self, bucket: int) -> None:
-        """Serve a bucket, with the open stores of its standby where there was one."""
-        standby = self.standbys.pop(bucket, None)
-        if standby is not None:
-            standby.close(hand_over=standby.shards)
-        pipeline = self.pipelines[bucket] = Pipeline(
-            bucket,
-            self._shards(bucket) if standby is None else standby.shards,
-            self._world(bucket),
-            self.stats.setdefault(bucket, PipelineStats()),
-        )
-        self._run_next(bucket, pipeline.run)
-
-    def _start_standby(self, bucket: int, shards: Sequence[Shard]) -> None:
-        standby = self.standbys[bucket] = Standby(
-            bucket,
-            shards,
-            cluster=self._cluster,
-            stores=self._stores,
-            clock=self._clock,
-            topics=self.fleet_topics,
-            on_written=self._committed,
-            on_caught_up=lambda caught_up: self._in_background(self._tell_standby(caught_up, stands=True)),
-        )
-        self._run_next(bucket, standby.run)
-
-    def _end_standby(self, standby: Standby) -> None:
-        standby.close()
-        self._in_background(self._tell_standby(standby.bucket, stands=False))
-
-    def _shards(self, bucket: int, there: Sequence[Shard] = ()) -> list[Shard]:
-        """The shards of a bucket: those that are there already, and new ones."""
-        known = {(shard.agent.name, shard.partition): shard for shard in there}
-        wanted = [(agent, number) for number in self._numbers(bucket) for agent in self.fleet_agents]
-        for agent, number in wanted:
-            if (shard := known.get((agent.name, number))) is not None and shard.agent.building != agent.building:
-                shard.agent = agent  # it is read from now on
-        return [known.get((agent.name, number)) or Shard(agent, number) for agent, number in wanted]
-
-    def _numbers(self, bucket: int) -> list[int]:
-        return partitions_of([bucket], self.fleet_settings.buckets, self.fleet_settings.partitions)
-
-    def _run_next(self, bucket: int, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run what has the bucket from now on, when what had it before has let go of its stores."""
-        before = self._bucket_tasks.get(bucket)
-
-        async def in_turn() -> None:
-            if before is not None:
-                await asyncio.wait([before])
-            await run()
-
-        self._bucket_tasks[bucket] = asyncio.create_task(in_turn(), name=f"bucket-{bucket}")
 
     def _world(self, bucket: int) -> World:
         return World(
@@ -391,9 +281,7 @@ class RoleApp(faust.App):
         """Every few seconds: try again what could not be opened, and remove what gone generations have left."""
         while True:
             await asyncio.sleep(MEND_EVERY_S)
-            for bucket, pipeline in self.pipelines.items():
-                if pipeline.left_out is not None:
-                    pipeline.serve(self._shards(bucket, pipeline.shards))
+            self.holdings.try_again()
             standings = self.generations.standings
             gone = [(name, Standing(live=number)) for name, one in standings.items() for number in one.gone]
             names = {agent.name for name, past in gone for agent in self._agents_of({**standings, name: past})}
@@ -420,7 +308,10 @@ class RoleApp(faust.App):
 
     def _note_answers(self, reaches: Iterable[Reach]) -> None:
         """Brokers are there while they answer fetches or rounds are committed: a full buffer stops the fetching."""
-        signs = (max((reach.answered_ms for reach in reaches), default=0), sum(s.rounds for s in self.stats.values()))
+        signs = (
+            max((reach.answered_ms for reach in reaches), default=0),
+            sum(s.rounds for s in self.holdings.stats.values()),
+        )
         if signs != self._signs_of_brokers:
             self._signs_of_brokers = signs
             self.brokers_heard = self._clock.monotonic()
@@ -456,7 +347,7 @@ class RoleApp(faust.App):
         try:
             now = datetime.fromtimestamp(self._clock.epoch_ms() / 1000, UTC)
             value = msgspec.json.encode({"time": now})
-            shards = [s for p in self.pipelines.values() if p.ready for s in p.shards]
+            shards = self.holdings.served_shards()
             for partition in sorted({partition for s in shards if (partition := self._tick_of(s))}):
                 await sender.send(partition, None, value)
         except FleetError as error:
@@ -472,7 +363,7 @@ class RoleApp(faust.App):
         return TopicPartition(ticking.topic, shard.partition)
 
     def _positions(self, of: Callable[[Pipeline], Mapping[TopicPartition, int]]) -> Mapping[TopicPartition, int]:
-        ready = [pipeline for pipeline in self.pipelines.values() if pipeline.ready]
+        ready = [pipeline for pipeline in self.holdings.pipelines.values() if pipeline.ready]
         return {source: position for pipeline in ready for source, position in of(pipeline).items()}
 
     async def on_first_start(self) -> None:
@@ -484,16 +375,9 @@ class RoleApp(faust.App):
         """Finish the rounds under way, close every pipeline, leave the group; all within the deadline."""
         for task in self._background:
             task.cancel()
-        for pipeline in self.pipelines.values():
-            pipeline.close()
-        for standby in self.standbys.values():
-            standby.close()
-        tasks = [task for task in self._bucket_tasks.values() if not task.done()]
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=self.fleet_settings.close_timeout)
-            for task in late:
-                log.warning("%s did not close in time and is cut off: it is fenced by its next owner", task.get_name())
-                task.cancel()
+        for task in await self.holdings.close():
+            log.warning("a bucket did not close in time and is cut off: it is fenced by its next owner")
+            task.cancel()
         self._leave_group()
         await super().on_stop()
 

@@ -28,7 +28,7 @@ def agent_figures(app: RoleApp) -> Iterator[Metric]:
     yield from _counted(app)
     parked: Counter[str] = Counter()
     held: Counter[str] = Counter()
-    for pipeline in list(app.pipelines.values()):
+    for pipeline in list(app.holdings.pipelines.values()):
         for shard in pipeline.shards:
             parked[shard.agent.name] += len(shard.parked)
             if HOLDING in shard.agent.tables:
@@ -39,7 +39,7 @@ def agent_figures(app: RoleApp) -> Iterator[Metric]:
 
 def _counted(app: RoleApp) -> Iterator[Metric]:
     by_name: dict[str, Counter[str]] = {name: Counter() for name in COUNTED}
-    for stats in list(app.stats.values()):
+    for stats in list(app.holdings.stats.values()):
         for (agent, name), count in list(stats.counts.items()):
             by_name.setdefault(name, Counter())[agent] += count
     for name, counts in by_name.items():

@@ -113,7 +113,7 @@ class GenerationViews:
         served = self._find(request)
         standing = self._app.generations.of(served.projection.name)
         agents = {agent for number in standing.running for agent in served.agents_of(number)}
-        pipelines = list(self._app.pipelines.values())
+        pipelines = list(self._app.holdings.pipelines.values())
         shards = [shard for pipeline in pipelines if pipeline.ready for shard in pipeline.shards]
         told = [self._shard(shard) for shard in shards if shard.agent.name in agents and shard.restored]
         left_out = next((pipeline.left_out for pipeline in pipelines if pipeline.left_out), None)

@@ -46,7 +46,9 @@ class HealthViews:
     async def readyz(self, _: web.Request) -> web.Response:
         """200 when the group has given this worker its share, and all of it is restored and running."""
         app = self._app
-        pipelines = {bucket: app.pipelines[bucket] for bucket in app.held_buckets() if bucket in app.pipelines}
+        pipelines = {
+            bucket: app.holdings.pipelines[bucket] for bucket in app.held_buckets() if bucket in app.holdings.pipelines
+        }
         waiting_for = self._waiting_for()
         ready = waiting_for is None and all(p.ready for p in pipelines.values())
         settings = app.fleet_settings
@@ -69,7 +71,7 @@ class HealthViews:
             "lag": sum(app.lag.values()),
             "standbys": {
                 str(bucket): {"caught_up": standby.caught_up, "behind": standby.behind, "rows": standby.rows}
-                for bucket, standby in sorted(dict(app.standbys).items())
+                for bucket, standby in sorted(dict(app.holdings.standbys).items())
             },
         }
         return answer(body) if ready else answer(body, status=503, headers={"Retry-After": str(RETRY_AFTER_S)})

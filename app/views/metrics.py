@@ -42,7 +42,7 @@ class FleetCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """One metric after the other."""
-        stats = list(self._app.stats.values())
+        stats = list(self._app.holdings.stats.values())
         yield self._events(stats)
         yield self._durations(stats)
         yield self._lag()
@@ -88,30 +88,30 @@ class FleetCollector(Collector):
     def _totals(self) -> Iterator[Metric]:
         for name, help_, figure in TOTALS:
             metric = CounterMetricFamily(name, help_, labels=["bucket"])
-            for bucket, stats in sorted(self._app.stats.items()):
+            for bucket, stats in sorted(self._app.holdings.stats.items()):
                 metric.add_metric([str(bucket)], figure(stats))
             yield metric
 
     def _states(self) -> Iterator[Metric]:
         state = GaugeMetricFamily("eventfleet_pipeline_state", "1 for the pipeline's state", labels=["bucket", "state"])
-        for bucket, pipeline in sorted(dict(self._app.pipelines).items()):
+        for bucket, pipeline in sorted(dict(self._app.holdings.pipelines).items()):
             for one in State:
                 state.add_metric([str(bucket), str(one)], float(pipeline.state is one))
         torn = CounterMetricFamily("eventfleet_torn_buckets", "Buckets that came without all of their partitions")
-        torn.add_metric([], self._app.torn_buckets)
+        torn.add_metric([], self._app.holdings.torn)
         yield from (state, torn)
 
     def _warmth(self) -> Iterator[Metric]:
         restored = GaugeMetricFamily(
             "eventfleet_restored_ratio", "How far the pipeline's last opening has come, of 1", labels=["bucket"]
         )
-        for bucket, stats in sorted(dict(self._app.stats).items()):
+        for bucket, stats in sorted(dict(self._app.holdings.stats).items()):
             restored.add_metric([str(bucket)], stats.restoring.share)
         warm = GaugeMetricFamily(
             "eventfleet_standby_caught_up", "1 where the rows of a bucket served elsewhere are warm", labels=["bucket"]
         )
         rows = CounterMetricFamily("eventfleet_standby_rows", "Rows taken over while standing by", labels=["bucket"])
-        for bucket, standby in sorted(dict(self._app.standbys).items()):
+        for bucket, standby in sorted(dict(self._app.holdings.standbys).items()):
             warm.add_metric([str(bucket)], float(standby.caught_up))
             rows.add_metric([str(bucket)], standby.rows)
         yield from (restored, warm, rows)

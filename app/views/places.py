@@ -61,8 +61,8 @@ class Places:
 
     def here(self, agent: str, partition: int) -> Shard | None:
         """The open shard, where this worker has it; of a query that is tried again, the standby's."""
-        shard, stale = self.app.shard(agent, partition), staleness()
-        if shard is None and stale.allowed and (shard := self.app.standby_shard(agent, partition)) is not None:
+        shard, stale = self.app.holdings.shard(agent, partition), staleness()
+        if shard is None and stale.allowed and (shard := self.app.holdings.standby_shard(agent, partition)) is not None:
             stale.used = True
         return shard
 

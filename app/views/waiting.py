@@ -156,7 +156,7 @@ class ChainCollector(Collector):
         standings: Counter[str] = Counter()
         stuck = 0
         for number in range(settings.partitions):
-            shard = self._app.shard(agent, number)
+            shard = self._app.holdings.shard(agent, number)
             if shard is None or (store := shard.store) is None:
                 continue
             try:
