@@ -13,8 +13,7 @@ from subprocess import SubprocessError
 import click
 from rich.console import Console
 
-from app.kernel.errors import FleetError
-from app.local.errors import LocalFleetError
+from app.local.errors import TOLD_IN_A_SENTENCE, LocalFleetError
 from app.local.fleet import LocalFleet, Plan
 from app.local.workers import LocalWorker
 from app.runtime.settings import load_settings
@@ -85,7 +84,7 @@ def main(
             settings = settings.model_copy(update={"brokers": fleet.brokers})
             report = run(Stage(fleet, settings, console, interrupts), wish)
             interrupts.check()
-    except (FleetError, OSError, SubprocessError, KeyboardInterrupt) as error:
+    except (*TOLD_IN_A_SENTENCE, SubprocessError, KeyboardInterrupt) as error:
         if interrupts.came:  # whatever it broke
             console.print("Interrupted: everything that was started is stopped.")
             sys.exit(INTERRUPTED)

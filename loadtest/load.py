@@ -9,7 +9,7 @@ from typing import cast
 import click
 from rich.console import Console
 
-from app.kernel.errors import FleetError
+from app.local.errors import TOLD_IN_A_SENTENCE
 from app.local.fleet import LocalFleet
 from app.runtime.settings import Settings, load_settings
 from loadtest.customers import population
@@ -69,7 +69,7 @@ def main(
         due = schedule(scripts, rate, think_s=think, poisson_seed=seed if poisson else None)
         with Ticker(console) as ticker:
             driven = asyncio.run(drive(due, settings, workers, cast(Over, over), ticker))
-    except (FleetError, OSError) as error:
+    except TOLD_IN_A_SENTENCE as error:
         raise click.ClickException(str(error)) from error
     report = Report(count, driven)
     report.show(console)

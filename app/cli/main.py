@@ -20,7 +20,7 @@ from app.cli.projections import projections
 from app.cli.schema import FORMATS, JSON_SCHEMA, document, files, pretty
 from app.cli.trace import grow, read_correlated, show
 from app.cli.where import DIRECTORY, brokers_here
-from app.kernel.errors import FleetError
+from app.local.errors import TOLD_IN_A_SENTENCE
 from app.local.fleet import LocalFleet, Plan, one_at_a_time
 from app.local.topics import make_topics
 from app.runtime.settings import describe_settings, load_settings
@@ -34,12 +34,12 @@ class Group(click.Group):
     """Tells in one sentence what went wrong."""
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command; the fleet's own errors, and those of files and disks, end it without a stack trace."""
+        """Run the command; errors that are nobody's defect end it without a stack trace."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
             raise  # whoever read our output has seen enough: click ends quietly
-        except (FleetError, OSError) as error:
+        except TOLD_IN_A_SENTENCE as error:
             raise click.ClickException(str(error)) from error
 
 

@@ -7,9 +7,13 @@ import socket
 import threading
 from pathlib import Path
 
+import click
 import pytest
+from aiokafka.errors import KafkaTimeoutError
+from click.testing import CliRunner
 
 from app.catalogue import SPLIT
+from app.cli.main import Group
 from app.kernel.errors import ConfigurationRefused
 from app.local.errors import LocalFleetError
 from app.local.fleet import LocalFleet, Plan, one_at_a_time
@@ -98,3 +102,19 @@ def test_of_two_that_start_a_fleet_at_once_one_waits_and_says_so(tmp_path: Path)
     other.join(DEADLINE_S)
     assert entered.is_set()
     assert "waiting" in said[0]
+
+
+def test_what_brokers_do_is_told_in_a_sentence() -> None:
+    """A time-out in the middle of a command is no defect of ours: no stack trace."""
+
+    @click.group(cls=Group)
+    def commands() -> None: ...
+
+    @commands.command()
+    def ask() -> None:
+        raise KafkaTimeoutError("no answer")
+
+    told = CliRunner().invoke(commands, ["ask"])
+    assert told.exit_code == 1
+    assert "no answer" in told.output
+    assert "Traceback" not in told.output
