@@ -235,14 +235,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "futures are not settled",
         "liveness: whoever handed over a batch waits for ever",
         "app.runtime.pipeline:Pipeline._next_round",
-        "waiting.done.set_result(None)",
+        "settle(todo)",
         "pass",
     ),
     mutant(
         "an error drops the inbox unsettled",
         "liveness: whoever handed over a batch before an error waits for ever",
-        "app.runtime.pipeline:Pipeline._drop_inbox",
-        "entry.done.set_result(None)",
+        "app.runtime.inbox:Inbox.drop",
+        "settle(dropped)",
         "pass",
     ),
     mutant(
@@ -312,7 +312,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "made again, unnoticed",
         "topic ids: nobody looks while a pipeline is open",
         "app.runtime.pipeline:Pipeline._replaced",
-        "self._wake.set()",
+        "self._inbox.wake()",
         "self._trouble = None",
     ),
     mutant(

@@ -15,7 +15,7 @@ from simulation.fleet import play
 from simulation.mutants import MUTANTS, Mutant
 from simulation.scene import scene_of
 
-SEEDS_MAX = 300
+SEEDS_MAX = 600
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from aiokafka.errors import KafkaError
 
@@ -16,6 +15,7 @@ from app.runtime.batch import Batch
 from app.runtime.catching_up import CatchUp, shards_far_behind
 from app.runtime.directory import Announcement
 from app.runtime.guarding import TopicGuard
+from app.runtime.inbox import Inbox, Waiting, settle
 from app.runtime.lifecycle import State, check_step
 from app.runtime.opening import GroupOffset, Opening, OpeningRules, TopicsMissing
 from app.runtime.outbox import Outbox
@@ -62,12 +62,6 @@ class World:
     on_effect: OnEffect = lambda name: None
 
 
-class _Waiting(NamedTuple):
-    batch: Batch
-    only: Shard | None
-    done: asyncio.Future[None]
-
-
 class Pipeline:
     """All agents of a role, in the partitions of one bucket.
 
@@ -103,14 +97,10 @@ class Pipeline:
         self._readers = _readers_of(self.shards)
         self._epochs: dict[TopicPartition, int] = {}
         self._producer: TransactionalProducer | None = None
-        self._inbox: list[_Waiting] = []
-        self._waiting_records = 0
-        self._wake, self._enough, self._owned = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._inbox = Inbox(world.settings, world.clock)
         self._idle, self._closing = asyncio.Event(), asyncio.Event()
-        self._owned.set()
         self._idle.set()
         self._must_seek = self._hand_over = False
-        self._last_round = 0.0
         self._failures = 0
         self._catching_up: CatchUp | None = None
         self._guard = TopicGuard(world.cluster, self._replaced)
@@ -144,20 +134,14 @@ class Pipeline:
 
     async def submit(self, batch: Batch, only: Shard | None = None) -> None:
         """Hand over a batch and wait until a round has taken it, or it was dropped and will be fetched again."""
-        if not self.ready or not self._owned.is_set():
+        if not self.ready or not self._inbox.owned.is_set():
             self.stats.batches_dropped += 1
             return
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._inbox.append(_Waiting(batch, only, done))
-        self._waiting_records += len(batch.records)
-        self._wake.set()
-        if self._waiting_records >= self._world.settings.round_records_enough:
-            self._enough.set()
-        await done
+        await self._inbox.put(batch, only)
 
     async def suspend(self, settle_s: float) -> bool:
         """A rebalance begins: start no further round; wait for the one under way. Whether it came to its end."""
-        self._owned.clear()
+        self._inbox.owned.clear()
         try:
             await asyncio.wait_for(self._idle.wait(), settle_s)
         except TimeoutError:
@@ -168,8 +152,8 @@ class Pipeline:
     def resume(self) -> None:
         """The rebalance left us the bucket: go on, from our own positions."""
         self._must_seek = True
-        self._owned.set()
-        self._wake.set()
+        self._inbox.owned.set()
+        self._inbox.wake()
 
     def serve(self, shards: Sequence[Shard]) -> None:
         """Serve these from the next round on: new ones are opened beside the others, those left out are let go.
@@ -178,7 +162,7 @@ class Pipeline:
         """
         if set(shards) != set(self._wanted):
             self._wanted = tuple(shards)
-            self._wake.set()
+            self._inbox.wake()
 
     def close(self, *, hand_over: bool = False) -> None:
         """Finish the round under way and end; `run` returns when it is done.
@@ -189,8 +173,8 @@ class Pipeline:
         for shard in self.shards if hand_over else ():
             shard.warm = shard.restored
         self._closing.set()
-        self._owned.set()
-        self._wake.set()
+        self._inbox.owned.set()
+        self._inbox.wake()
 
     def __repr__(self) -> str:
         return f"<Pipeline {self.transactional_id} {self.state}>"
@@ -204,7 +188,7 @@ class Pipeline:
                 await self._attempt()
         finally:
             self._to(State.CLOSING)
-            self._drop_inbox()
+            self._inbox.drop()
             await asyncio.shield(self._release())
             self._to(State.CLOSED)
 
@@ -253,7 +237,7 @@ class Pipeline:
         self._guard.start(self.shards, opening.log_topics(self.shards))
         # Not here: what is fetched behind a seek would come before rounds are running, be dropped, and not come again.
         self._must_seek = True
-        self._wake.set()
+        self._inbox.wake()
         self.stats.opened(world.clock.monotonic() - started)
         log.info(
             "%s open: %d rows restored in %.2f s%s",
@@ -335,14 +319,14 @@ class Pipeline:
     async def _joined(self, shard: Shard) -> None:
         shard.joined = True
         self._must_seek = True
-        self._wake.set()
+        self._inbox.wake()
 
     def _replaced(self, topic: str) -> None:
         self._trouble = RetryablePipelineError(f"{topic} was deleted and made again while it was in use")
-        self._wake.set()
+        self._inbox.wake()
 
     async def _next_round(self) -> None:
-        todo = await self._gather()
+        todo = await self._inbox.take(lambda: self._closing.is_set() or self._must_seek)
         self._idle.clear()
         try:
             if self._trouble is not None:
@@ -358,32 +342,9 @@ class Pipeline:
                 self._failures = 0
         finally:
             self._idle.set()
-            for waiting in todo:
-                if not waiting.done.done():
-                    waiting.done.set_result(None)
+            settle(todo)
 
-    async def _gather(self) -> list[_Waiting]:
-        """Wait for batches, and a little longer: rounds, not events, are the cost at a low load."""
-        await self._wake.wait()
-        await self._owned.wait()
-        settings, clock = self._world.settings, self._world.clock
-        pause = self._last_round + 1 / settings.rounds_per_s_max - clock.monotonic()
-        if self._closing.is_set() or self._must_seek or self._enough.is_set():
-            pass
-        elif pause > 0.0005:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._enough.wait(), pause)
-        elif settings.settle_ms:
-            await asyncio.sleep(settings.settle_ms / 1000)
-        await self._owned.wait()
-        todo, self._inbox = self._inbox, []
-        self._waiting_records = 0
-        self._wake.clear()
-        self._enough.clear()
-        self._last_round = clock.monotonic()
-        return todo
-
-    async def _round(self, todo: Sequence[_Waiting]) -> None:
+    async def _round(self, todo: Sequence[Waiting]) -> None:
         fresh = [(w.batch, w.only) for w in todo if self._is_fresh(w)]
         self.stats.batches_dropped += len(todo) - len(fresh)
         plan = plan_round(fresh, self._readers)
@@ -393,7 +354,7 @@ class Pipeline:
             self.stats.gaps += 1
             await self._seek(source)
 
-    def _is_fresh(self, waiting: _Waiting) -> bool:
+    def _is_fresh(self, waiting: Waiting) -> bool:
         """Whether the batch was fetched after the last seek, or is for a shard alone that is still served."""
         if waiting.only is not None:
             return waiting.only in self.shards
@@ -448,17 +409,10 @@ class Pipeline:
             log.warning("%s starts over (%d): %r", self.transactional_id, self._failures, error)
         else:
             log.error("%s starts over (%d)", self.transactional_id, self._failures, exc_info=error)
-        self._drop_inbox()
+        self._inbox.drop()
         await self._release()
         pause = min(0.1 * 2 ** min(self._failures - 1, 20), self._world.settings.backoff_max)
         await self._until_closing(self._world.clock.sleep(pause))
-
-    def _drop_inbox(self) -> None:
-        waiting, self._inbox = self._inbox, []
-        self._waiting_records = 0
-        for entry in waiting:
-            if not entry.done.done():
-                entry.done.set_result(None)
 
     async def _release(self) -> None:
         """Abort, drop the producer, close the stores. Every step has a deadline; none of them can fail the others."""
