@@ -33,6 +33,10 @@ chaos: $(STAMP) ## break everything around a fleet of three brokers:  make chaos
 
 test: $(STAMP) ## every test of the everyday suite, against a real Kafka that it starts
 	@.ci/tools || echo "Going on without: the tests that need it will fail." >&2
+	@$(BIN)/python -m pytest -m "not long" $(ARGS)
+
+test-all: $(STAMP) ## the everyday suite and what takes long: chaos, fuzzing, rebuilding, every safeguard switched off
+	@.ci/tools || echo "Going on without: the tests that need it will fail." >&2
 	@$(BIN)/python -m pytest $(ARGS)
 
 golden: $(STAMP) ## write the golden files of new messages and versions, to look at and commit

@@ -27,6 +27,7 @@ STRIKES = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 async def test_promises_are_kept_while_things_die_and_a_broken_one_would_be_seen(tmp_path: Path) -> None:
     stage = Stage(tmp_path / "stage", ROOT / ".fleet" / "lib", random.Random(1), roles=("all",))

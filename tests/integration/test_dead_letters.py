@@ -88,6 +88,7 @@ def order(id_: str, name: str) -> list[Command]:
     return [created, ProcessPayment(id_, f"pay-{id_}", Decimal("3.00"))]
 
 
+@pytest.mark.long
 async def test_a_poisoned_order_comes_back_whole_with_the_next_release(fleet: TestedFleet, tmp_path: Path) -> None:
     sender = RecordSender(fleet.settings.brokers)
     office = Office(fleet, tmp_path, sender)

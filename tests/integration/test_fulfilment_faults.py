@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition as KafkaTopicPartition
 
@@ -114,6 +115,7 @@ class Shop:
         await self.send(ProcessPayment(order_id, f"pay-{order_id}", amount, declined), f"pay-{order_id}")
 
 
+@pytest.mark.long
 async def test_every_order_ends_well_though_workers_die(fleet: TestedFleet) -> None:
     one, two = fleet.worker("one"), fleet.worker("two")
     await fleet.up(one, two)

@@ -53,6 +53,7 @@ async def schemathesis(url: str, directory: Path) -> tuple[int, str]:
     return running.returncode or 0, out.decode()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(TIMEOUT_S + 60)
 async def test_no_request_is_answered_otherwise_than_described(fleet: TestedFleet, tmp_path: Path) -> None:
     worker = fleet.worker("one", outcome_wait_ms=WAIT_MS)

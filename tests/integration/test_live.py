@@ -149,6 +149,7 @@ async def test_the_feed_of_one_worker_tells_of_all(shop: Shop) -> None:
                     heard.add(told["stream_id"])
 
 
+@pytest.mark.long
 async def test_a_worker_that_has_just_started_knows_what_happened(
     shop: Shop, kafka: LocalKafka, tmp_path: Path
 ) -> None:

@@ -67,6 +67,7 @@ async def old_release_ran(fleet: TestedFleet) -> tuple[LocalWorker, LocalWorker]
     return now
 
 
+@pytest.mark.long
 async def test_a_mended_read_model_is_built_anew_and_changed_over(fleet: TestedFleet) -> None:
     one, two = await old_release_ran(fleet)
     said: list[str] = []

@@ -356,6 +356,7 @@ def test_every_key_ends_up_in_order_whatever_happens(steps: list[Step], buggy: i
     asyncio.run(run())
 
 
+@pytest.mark.long
 def test_a_death_at_every_single_step_of_a_redrive() -> None:
     sent = [(key, f"{key}{number}") for number in range(4) for key in "abc"]
 

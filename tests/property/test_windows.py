@@ -224,6 +224,7 @@ def test_whoever_dies_finals_are_right_and_told_once(
     assert counted == len(sales) * per_sale
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("window_", [TUMBLING_BY_CUSTOMER, SESSION], ids=["tumbling by key", "session"])
 def test_a_death_at_every_single_step(window_: Window[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """With one row a record, so that every going on is lived through as well."""

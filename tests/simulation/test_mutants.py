@@ -8,6 +8,7 @@ from simulation.mutants import MUTANTS, Change, MutantOutdated
 from simulation.mutation import judge, judge_all
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_every_safeguard_is_missed_when_it_is_off() -> None:
     survivors = [str(verdict) for verdict in judge_all(MUTANTS) if verdict.invariant is None]
