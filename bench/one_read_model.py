@@ -12,4 +12,4 @@ from app.main import make_app
 from app.projections.orders import ORDERS
 from app.runtime.settings import load_settings
 
-app = make_app(load_settings(), replace(CATALOGUE, projections=(ORDERS,), windows=()))
+app = make_app(load_settings(), replace(CATALOGUE, projections=(ORDERS,), windows=(), filters=()))
