@@ -29,6 +29,7 @@ from app.runtime.settings import Settings
 from app.runtime.topics import Topics
 from bench.watch import Watch, watching
 from loadtest.recount import recount
+from loadtest.report import json_file
 
 READY_TIMEOUT_S = 60.0
 CALM_S = 3.0
@@ -117,7 +118,7 @@ class Scenes:
 @click.command()
 @click.option("--runs", default=3, show_default=True, type=click.IntRange(1, 20))
 @click.option("--session-timeout", default=6.0, show_default=True, type=click.FloatRange(1.0, 60.0))
-@click.option("--json", "file", type=click.Path(path_type=Path))
+@click.option("--json", "file", type=click.Path(path_type=Path), callback=json_file)
 def main(runs: int, session_timeout: float, file: Path | None) -> None:
     """Measure failover, leaving and joining, and a rolling restart, each under load."""
     directory = Path(tempfile.mkdtemp(prefix="eventfleet-failover-"))

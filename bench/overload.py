@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
@@ -16,21 +14,18 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from app.catalogue import CATALOGUE
 from app.kernel.errors import FleetError
-from app.local.kafka import LocalKafka
-from app.local.ports import free_ports
 from app.local.processes import wait_until
 from app.local.workers import LocalWorker
-from app.runtime.kafka.admin import ensure_topics
 from app.runtime.settings import Settings
 from app.runtime.topics import Topics
+from bench.fleet import running_fleet
 from bench.flood import Client, Flood
 from loadtest.recount import recount
+from loadtest.report import json_file
 
 CLIENTS = 64
 CALIBRATION_S = 8.0
-READY_TIMEOUT_S = 60.0
 DRAIN_TIMEOUT_S = 120.0
 SAMPLE_EVERY_S = 0.5
 
@@ -50,29 +45,14 @@ class Memory:
 @click.option("--times", default=10.0, show_default=True, type=click.FloatRange(1.0, 100.0))
 @click.option("--seconds", default=60.0, show_default=True, type=click.FloatRange(5.0, 600.0))
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 4))
-@click.option("--json", "file", type=click.Path(path_type=Path))
+@click.option("--json", "file", type=click.Path(path_type=Path), callback=json_file)
 def main(times: float, seconds: float, workers: int, file: Path | None) -> None:
     """Find the sustainable rate of commands over HTTP, then offer a multiple of it."""
-    directory = Path(tempfile.mkdtemp(prefix="eventfleet-overload-"))
-    kafka = LocalKafka(directory / "kafka", free_ports(2))
-    settings = Settings(brokers=kafka.brokers)
-    port = free_ports(workers)
-    fleet = [LocalWorker(f"w{n}", "all", port + n, directory, kafka.brokers) for n in range(workers)]
     try:
-        kafka.start(with_parent=True)
-        asyncio.run(ensure_topics(kafka.brokers, CATALOGUE.topics(settings), settings.partitions, 1))
-        for worker in fleet:
-            worker.start(with_parent=True)
-        if not wait_until(lambda: all((w.readiness() or {}).get("ready") for w in fleet), READY_TIMEOUT_S):
-            raise click.ClickException(f"the workers did not become ready: see {directory / 'logs'}")
-        report = _measure(fleet, settings, times, seconds)
+        with running_fleet(workers) as (fleet, settings):
+            report = _measure(fleet, settings, times, seconds)
     except FleetError as error:
         raise click.ClickException(str(error)) from error
-    finally:
-        for worker in fleet:
-            worker.stop()
-        kafka.stop()
-        shutil.rmtree(directory, ignore_errors=True)
     _show(report)
     if file is not None:
         file.write_text(json.dumps(report, indent=1) + "\n")

@@ -37,6 +37,7 @@ from app.runtime.shard import Shard
 from app.runtime.stats import Restoring
 from app.runtime.topics import Topics, partition_of
 from bench import backlog
+from loadtest.report import json_file
 from tables.budget import RocksDBBudget
 from tables.read_models import Projected, read_model_of
 from tables.store import RocksDBStores
@@ -59,7 +60,7 @@ class Restored:
 @click.command()
 @click.option("--rows", default=500_000, show_default=True, type=click.IntRange(1_000, 10_000_000))
 @click.option("--runs", default=3, show_default=True, type=click.IntRange(1, 20))
-@click.option("--json", "file", type=click.Path(path_type=Path))
+@click.option("--json", "file", type=click.Path(path_type=Path), callback=json_file)
 def main(rows: int, runs: int, file: Path | None) -> None:
     """Fill the changelog of the order read model as its agent does, then restore it and the event index."""
     directory = Path(tempfile.mkdtemp(prefix="eventfleet-recovery-"))

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import statistics
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,21 +15,17 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from app.catalogue import CATALOGUE
 from app.kernel.errors import FleetError
-from app.local.kafka import LocalKafka
-from app.local.ports import free_ports
-from app.local.processes import wait_until
 from app.local.workers import LocalWorker
-from app.runtime.kafka.admin import ensure_topics
 from app.runtime.settings import Settings
 from app.runtime.topics import Topics
+from bench.fleet import running_fleet
 from loadtest.customers import population
 from loadtest.drive import drive, run_name
 from loadtest.recount import recount
+from loadtest.report import json_file
 from loadtest.schedule import schedule
 
-READY_TIMEOUT_S = 60.0
 GROWTH_MAX = 1.10
 HANDLES_MORE_MAX = 16
 LATENCY_MAX = 1.5
@@ -57,31 +51,16 @@ class Minute:
 @click.option("--minutes", default=30, show_default=True, type=click.IntRange(3, 24 * 60))
 @click.option("--rate", default=40.0, show_default=True, type=click.FloatRange(0.1, 1_000), help="Orders a second.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 8))
-@click.option("--json", "file", type=click.Path(path_type=Path))
+@click.option("--json", "file", type=click.Path(path_type=Path), callback=json_file)
 def main(minutes: int, rate: float, workers: int, file: Path | None) -> None:
     """Drive orders minute by minute, and look at the workers after each."""
-    directory = Path(tempfile.mkdtemp(prefix="eventfleet-soak-"))
-    kafka = LocalKafka(directory / "kafka", free_ports(2))
-    settings = Settings(brokers=kafka.brokers)
-    port = free_ports(workers)
-    fleet = [LocalWorker(f"w{n}", "all", port + n, directory, kafka.brokers) for n in range(workers)]
     try:
-        kafka.start(with_parent=True)
-        asyncio.run(ensure_topics(kafka.brokers, CATALOGUE.topics(settings), settings.partitions, 1))
-        for worker in fleet:
-            worker.start(with_parent=True)
-        if not wait_until(lambda: all((w.readiness() or {}).get("ready") for w in fleet), READY_TIMEOUT_S):
-            raise click.ClickException("the workers did not become ready")
-        found = [asyncio.run(_minute(fleet, settings, number, rate)) for number in range(minutes)]
-        urls = [worker.url for worker in fleet]
-        counted = asyncio.run(recount(settings.brokers, Topics().events("orders"), settings.partitions, urls))
+        with running_fleet(workers) as (fleet, settings):
+            found = [asyncio.run(_minute(fleet, settings, number, rate)) for number in range(minutes)]
+            urls = [worker.url for worker in fleet]
+            counted = asyncio.run(recount(settings.brokers, Topics().events("orders"), settings.partitions, urls))
     except FleetError as error:
         raise click.ClickException(str(error)) from error
-    finally:
-        for worker in fleet:
-            worker.stop()
-        kafka.stop()
-        shutil.rmtree(directory, ignore_errors=True)
     report = verdict(found) | {"orders": len(counted.rows), "mismatches": counted.mismatch_count}
     report["ok"] = report["flat"] and not counted.mismatch_count and not sum(one.mismatches for one in found)
     Console().print_json(json.dumps(report))

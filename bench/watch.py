@@ -29,6 +29,8 @@ class Watch:
     failed: list[str] = field(default_factory=list)
     """Queries that were answered neither at once nor by another worker."""
     stale: int = 0
+    seen: dict[int, str] = field(default_factory=dict)
+    """By partition, an order that exists: what queries ask for."""
 
     def first_after(self, partition: int, moment: float) -> float | None:
         """When a command of the partition was answered for the first time after a moment."""
@@ -37,7 +39,7 @@ class Watch:
     def longest_stop(self, partition: int, begin: float, end: float) -> float:
         """The longest time between two answers that touches an interval."""
         times = self.answered.get(partition, [])
-        gaps = [b - a for a, b in itertools.pairwise(times) if b > begin and a < end]
+        gaps = [b - a for a, b in itertools.pairwise([*times, end]) if b > begin and a < end]
         return max(gaps, default=end - begin)
 
 
@@ -55,17 +57,12 @@ async def watching(urls: Sequence[str], partitions: int, run: str) -> AsyncItera
                 _query(session, urls, watch, number),
             )
         ]
-        _seen.clear()
         try:
             yield watch
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-
-
-_seen: dict[int, str] = {}
-"""By partition, an order that exists: what queries ask for."""
 
 
 def _ids(run: str, partition: int, partitions: int) -> Iterator[str]:
@@ -96,7 +93,7 @@ async def _command(
                 pass
             await asyncio.sleep(RETRY_S)
         watch.answered.setdefault(partition, []).append(time.monotonic())
-        _seen[partition] = id_
+        watch.seen[partition] = id_
         await asyncio.sleep(PAUSE_S)
 
 
@@ -104,7 +101,7 @@ async def _query(session: aiohttp.ClientSession, urls: Sequence[str], watch: Wat
     turns = itertools.cycle(urls)
     while True:
         await asyncio.sleep(PAUSE_S)
-        id_ = _seen.get(partition)
+        id_ = watch.seen.get(partition)
         if id_ is None:
             continue
         watch.queries += 1
