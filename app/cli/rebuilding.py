@@ -28,6 +28,7 @@ from app.runtime.kafka.sender import RecordSender
 from app.runtime.ports import TopicPartition
 from app.runtime.settings import Settings
 from app.runtime.topics import Topics
+from app.views.generations import Difference, DifferencesAnswer, ReadModelAnswer
 
 LOOK_EVERY_S = 0.5
 STALLED_S = 120.0
@@ -46,49 +47,6 @@ class RebuildRefused(FleetError):
     """The read model was not changed over, or not even built. The text says why, and what to do."""
 
 
-class ShardTold(msgspec.Struct):
-    """One agent in one partition, as its worker tells."""
-
-    agent: str
-    partition: int
-    joined: bool
-    lag: int | None
-    parked: int
-
-
-class StandingTold(msgspec.Struct):
-    """How a worker believes that the read model stands."""
-
-    live: int
-    building: int | None
-    retiring: int | None
-
-
-class WorkerTold(msgspec.Struct):
-    """What one worker has of a read model."""
-
-    worker: str
-    standing: StandingTold
-    shards: list[ShardTold]
-    left_out: str | None
-
-
-class DifferenceTold(msgspec.Struct):
-    """One key's row in both generations."""
-
-    key: str
-    live: Any
-    building: Any
-
-
-class PageTold(msgspec.Struct):
-    """A page of a comparison."""
-
-    compared: int
-    differences: list[DifferenceTold]
-    next: str | None
-
-
 @dataclass
 class Compared:
     """What a comparison came to. `parked` are keys that the new generation could not handle."""
@@ -96,7 +54,7 @@ class Compared:
     rows: int = 0
     different: int = 0
     parked: int = 0
-    examples: list[DifferenceTold] = field(default_factory=list)
+    examples: list[Difference] = field(default_factory=list)
 
     @property
     def agree(self) -> bool:
@@ -143,13 +101,13 @@ class Fleet:
         """Every worker that serves something, as the directory knows them."""
         return sorted({entry.url for entry in (await self._directory()).entries()})
 
-    async def workers(self, name: str) -> list[WorkerTold]:
+    async def workers(self, name: str) -> list[ReadModelAnswer]:
         """What every worker that answers has of a read model."""
         asked = (self._get(f"{url}/projections/{name}") for url in await self.urls())
         answers = await asyncio.gather(*asked)
-        return [msgspec.json.decode(body, type=WorkerTold) for status, body in answers if status == 200]
+        return [msgspec.json.decode(body, type=ReadModelAnswer) for status, body in answers if status == 200]
 
-    async def page(self, name: str, partition: int, agent: str, after: str | None) -> PageTold:
+    async def page(self, name: str, partition: int, agent: str, after: str | None) -> DifferencesAnswer:
         """A page of what differs in a partition, from whoever has it."""
         query = f"partition={partition}" + ("" if after is None else f"&after={after}")
         for _ in range(TRIES_MAX):
@@ -157,7 +115,7 @@ class Fleet:
             if owner is not None:
                 status, body = await self._get(f"{owner.url}/projections/{name}/differences?{query}")
                 if status == 200:
-                    return msgspec.json.decode(body, type=PageTold)
+                    return msgspec.json.decode(body, type=DifferencesAnswer)
             await asyncio.sleep(LOOK_EVERY_S)
         raise RebuildRefused(f"nobody answers for {agent}/{partition}: see `fleet status`, and give the command again")
 
@@ -304,7 +262,7 @@ class Rebuild:
         await self._until(lambda told: gone.isdisjoint(shard.agent for shard in told.shards))
         await self._fleet.delete_topics(self._name, generation)
 
-    async def _until(self, condition: Callable[[WorkerTold], bool]) -> None:
+    async def _until(self, condition: Callable[[ReadModelAnswer], bool]) -> None:
         """Wait for every worker that answers; one that does not will read the topic before it serves anything."""
         deadline = time.monotonic() + WORKERS_TIMEOUT_S
         while not all(map(condition, await self._fleet.workers(self._name))):
@@ -314,7 +272,7 @@ class Rebuild:
             await asyncio.sleep(LOOK_EVERY_S)
 
 
-def described(difference: DifferenceTold) -> Iterable[str]:
+def described(difference: Difference) -> Iterable[str]:
     """A difference, field by field."""
     live, building = difference.live, difference.building
     if live is None or building is None:
@@ -335,6 +293,6 @@ def _told(compared: Compared) -> str:
     return f"{compared.rows:,} rows compared, {compared.different:,} differ{parked}"
 
 
-def _why(workers: Iterable[WorkerTold]) -> str:
+def _why(workers: Iterable[ReadModelAnswer]) -> str:
     left_out = next((told.left_out for told in workers if told.left_out), None)
     return left_out or "see `fleet status` and the workers' logs"
