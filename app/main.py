@@ -19,12 +19,14 @@ from app.runtime.garbage import calm_the_garbage_collector
 from app.runtime.generations import FIRST, Standing
 from app.runtime.kafka.cluster import KafkaCluster
 from app.runtime.kafka.quiet import calm_clients
+from app.runtime.kafka.reconnecting import pause_before_reconnecting
 from app.runtime.kafka.sender import RecordSender
 from app.runtime.role import RoleApp
 from app.runtime.settings import Settings, load_settings
 from app.views.routes import WEB_OPTIONS, add_routes
 from app.views.served import ServedAggregate, ServedChain, ServedReadModel, ServedWindow
 from tables.budget import RocksDBBudget
+from tables.figures import RocksDBCollector
 from tables.store import RocksDBStores
 
 
@@ -32,18 +34,20 @@ def make_app(settings: Settings, catalogue: Catalogue = CATALOGUE) -> RoleApp:
     """One worker's app: the role's agents, RocksDB stores, Kafka, and the views."""
     rebuilding = {projection.name: Standing(building=FIRST + 1) for projection in catalogue.projections}
     shards = len(catalogue.agents(settings, rebuilding)) * settings.partitions
+    budget = RocksDBBudget.of(settings, stores=shards)
     app = RoleApp(
         settings,
         lambda standings: catalogue.agents(settings, standings),
         catalogue.sources(settings),
         cluster=KafkaCluster(settings.brokers, transaction_timeout_ms=settings.transaction_timeout_ms),
-        stores=RocksDBStores(settings.data_dir, RocksDBBudget.of(settings, stores=shards)),
+        stores=RocksDBStores(settings.data_dir, budget),
         clock=SystemClock(),
         **_faust_settings(settings),
     )
     chains = [ServedChain(chain, chaining_name(chain)) for chain in catalogue.chains]
     windows = [ServedWindow(window, windowing_name(window)) for window in catalogue.windows]
-    add_routes(app, _served_aggregates(catalogue), chains, _served_read_models(catalogue), windows)
+    read_models = _served_read_models(catalogue)
+    add_routes(app, _served_aggregates(catalogue), chains, read_models, windows, RocksDBCollector(budget))
     app.upkeep.append(lambda: _fill_gaps(app, catalogue))
     return app
 
@@ -91,5 +95,6 @@ def _served_read_models(catalogue: Catalogue) -> list[ServedReadModel]:
 
 
 calm_clients()
+pause_before_reconnecting()
 app = make_app(load_settings())
 calm_the_garbage_collector()

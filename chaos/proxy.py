@@ -60,7 +60,7 @@ class _Direction(asyncio.Protocol):
         self._queued = 0
         self._draining: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
-        self.ended = False
+        self.ended = self._over = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.sender = cast(asyncio.Transport, transport)
@@ -99,15 +99,23 @@ class _Direction(asyncio.Protocol):
         """Conditions have changed."""
         self._news.set()
 
+    @property
+    def full(self) -> bool:
+        return self._queued > QUEUED_BYTES_MAX
+
     def end(self) -> None:
-        if self._draining is not None:
+        """Pass nothing on any more, also not what is held back."""
+        self._over = True
+        if self._draining is not None and self._draining is not asyncio.current_task():
             self._draining.cancel()
         self._queue.clear()
 
     def _put(self, chunk: _Chunk) -> None:
+        if self._over:
+            return
         self._queue.append(chunk)
         self._queued += len(chunk.data)
-        if self._queued > QUEUED_BYTES_MAX:
+        if self.full:
             self.hold_reading()
         if self._draining is None:
             self._draining = asyncio.create_task(self._drain())
@@ -140,7 +148,10 @@ class _Direction(asyncio.Protocol):
         if chunk.lost or self._link.other(self).ended:
             self._link.close()
         elif self.receiver is not None and not self.receiver.is_closing():
-            self.receiver.write_eof()
+            try:
+                self.receiver.write_eof()
+            except OSError:  # it was reset, unnoticed, since nothing is read from it now
+                self._link.close()
 
 
 class _Link:
@@ -197,6 +208,7 @@ class _Link:
     def close(self) -> None:
         """Both ends have sent all that they will, or one of them is gone."""
         for one in (self.up, self.down):
+            one.end()
             if one.sender is not None:
                 one.sender.close()
         self._proxy.forgotten(self)
@@ -242,6 +254,16 @@ class FaultProxy:
             link.abort()
         for server in self._servers:
             await server.wait_closed()
+
+    @property
+    def open_connections(self) -> int:
+        """Those that one of both ends still believes in."""
+        return len(self._links)
+
+    @property
+    def full(self) -> bool:
+        """Whether one of them holds back all that it may, so that its sender has to wait."""
+        return any(one.full for link in self._links for one in (link.up, link.down))
 
     def impose(self, name: str, condition: Condition) -> int:
         """From now on the condition holds, for open connections and new ones; how many open ones it meets."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, WriteBufferManager
@@ -28,6 +29,7 @@ class RocksDBBudget:
     """One block cache and one budget of memtables, shared by all stores; open files, divided among them."""
 
     cache: Cache
+    cache_bytes: int
     write_buffers: WriteBufferManager
     write_buffer_bytes: int
     arena_block_bytes: int
@@ -45,11 +47,19 @@ class RocksDBBudget:
             )
         return cls(
             Cache(settings.rocksdb_cache_bytes),
+            settings.rocksdb_cache_bytes,
             WriteBufferManager(settings.rocksdb_write_buffer_bytes, False),
             settings.rocksdb_write_buffer_bytes,
             _arena_block_bytes(settings.rocksdb_write_buffer_bytes, stores),
             per_store,
         )
+
+    def usage(self) -> Mapping[str, tuple[int, int]]:
+        """By part: the bytes that are used and those that may be."""
+        return {
+            "block_cache": (self.cache.get_usage(), self.cache_bytes),
+            "memtables": (self.write_buffers.get_usage(), self.write_buffer_bytes),
+        }
 
     def options(self) -> Options:
         """RocksDB options of one store."""

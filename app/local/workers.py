@@ -18,7 +18,8 @@ from app.local.logs import last_error
 from app.local.ports import check_free
 from app.local.processes import pid_in, remember, spawn, stop
 
-STOP_TIMEOUT_S = 15.0
+STOP_TIMEOUT_S = 30.0
+"""Less than what the manifests grant (terminationGracePeriodSeconds); in an outage the deadlines add up to 15 s."""
 PROBE_TIMEOUT_S = 2.0
 
 

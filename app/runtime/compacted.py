@@ -14,6 +14,8 @@ from app.runtime.ports import Cluster, LogReader, TopicPartition
 log = logging.getLogger(__name__)
 
 FOLLOW_EVERY_S = 0.25
+PAUSE_S_MAX = 2.0
+"""Between two attempts while the brokers are away."""
 
 Note = Callable[[bytes | None, bytes | None], None]
 """Take the newest value of a key; `None` where it is gone."""
@@ -27,15 +29,18 @@ async def read_compacted(cluster: Cluster, partition: TopicPartition, note: Note
 
 async def follow_compacted(cluster: Cluster, partition: TopicPartition, note: Note, position: int | None) -> None:
     """Read what is new, again and again, until cancelled. Unreadable brokers are waited for."""
+    pause_s = FOLLOW_EVERY_S
     while True:
         try:
             async with cluster.reader() as reader:
                 while True:
                     position = await _read_on(reader, partition, note, position)
+                    pause_s = FOLLOW_EVERY_S
                     await asyncio.sleep(FOLLOW_EVERY_S)
         except (KafkaError, OSError, TimeoutError, FleetError) as error:
             log.info("%s cannot be read now: %r", partition.topic, error)
-        await asyncio.sleep(FOLLOW_EVERY_S)
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, PAUSE_S_MAX)
 
 
 async def _read_on(reader: LogReader, partition: TopicPartition, note: Note, position: int | None) -> int:

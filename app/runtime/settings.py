@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     """Deadline of one round; then the pipeline starts over."""
     close_timeout: float = Field(default=8.0, ge=0.5)
     """Deadline of closing all pipelines when the worker stops."""
-    backoff_max: float = Field(default=10.0, ge=0.1)
+    backoff_max: float = Field(default=3.0, ge=0.1)
     """Longest pause before a failed pipeline opens again."""
 
     poll_records_max: int = Field(default=16_000, ge=1, le=1_000_000)
@@ -105,7 +105,7 @@ class Settings(BaseSettings):
     group_offsets_interval: float = Field(default=5.0, gt=0)
     """How often source positions are committed to the consumer group, for lag tools only."""
 
-    rocksdb_cache_bytes: int = Field(default=64 << 20, ge=1 << 20)
+    rocksdb_cache_bytes: int = Field(default=32 << 20, ge=1 << 20)
     """One block cache for all stores of the process."""
     rocksdb_write_buffer_bytes: int = Field(default=64 << 20, ge=1 << 20)
     """One budget of memtables for all stores of the process."""

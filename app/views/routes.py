@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
+from prometheus_client.registry import Collector
 
 from app.runtime.role import RoleApp
 from app.views.admission import ADMISSION, Admission, AdmissionCollector, limit_requests
@@ -39,8 +40,12 @@ def add_routes(
     chains: Sequence[ServedChain],
     read_models: Sequence[ServedReadModel],
     windows: Sequence[ServedWindow],
+    *collectors: Collector,
 ) -> None:
-    """Serve the command side, the histories, the chains, the read models, the windows, the probes and the metrics."""
+    """Serve the command side, the histories, the chains, the read models, the windows, the probes and the metrics.
+
+    `collectors`: of figures that are none of the views' own.
+    """
     server: Any = app.web
     web_app: web.Application = server.web_app
     places, commits = Places(app), Commits()
@@ -71,4 +76,5 @@ def add_routes(
     all_windows.add_to(web_app)
     live = LiveViews(app, places, aggregates, read_models, all_windows)
     live.add_to(web_app)
-    MetricsViews(app, ChainCollector(app, chains), AdmissionCollector(admission), live.collector).add_to(web_app)
+    own = (ChainCollector(app, chains), AdmissionCollector(admission), live.collector)
+    MetricsViews(app, *own, *collectors).add_to(web_app)

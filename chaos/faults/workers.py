@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ COMMIT = ("produced", "committed", "written", "store-write")
 RESTORE = ("fenced", "restored", "store-write")
 SNAPSHOT = "store-write:deciding-"
 CLOCK_WRONG_MS = 300_000
+OUT_FOR_S, IN_FOR_S = 0.5, 3.0
 
 
 @fault("worker-kill-9", "workers", lasts_s=(1.0, 8.0))
@@ -105,23 +107,22 @@ async def rebalance_storm(scene: Scene) -> AsyncIterator[None]:
     """A worker leaves and joins every few seconds."""
     worker = scene.lots.choice(scene.stage.under_fire())
     scene.mark.what = worker.name
-    storm = asyncio.create_task(_leave_and_join(scene.stage, worker))
+    over = asyncio.Event()
+    storm = asyncio.create_task(_leave_and_join(scene.stage, worker, over))
     try:
         yield
     finally:
-        storm.cancel()
-        await asyncio.gather(storm, return_exceptions=True)
-        if worker.pid is None:
-            await scene.stage.start_worker(worker)
-        scene.stage.down.discard(worker.name)
+        over.set()  # not cancelled: a worker that is on its way out has to be waited for
+        await storm
 
 
-async def _leave_and_join(stage: Stage, worker: LocalWorker) -> None:
-    while True:
+async def _leave_and_join(stage: Stage, worker: LocalWorker, over: asyncio.Event) -> None:
+    while not over.is_set():
         await stage.stop_worker(worker)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(OUT_FOR_S)
         await stage.start_worker(worker)
-        await asyncio.sleep(3.0)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(over.wait(), IN_FOR_S)
 
 
 @fault("slow-handler", "workers", lasts_s=(6.0, 12.0))

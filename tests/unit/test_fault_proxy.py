@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import struct
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
 import pytest
 import pytest_asyncio
 
 from app.local.ports import free_ports
-from chaos.proxy import HOST, Condition, FaultProxy, Route
+from chaos.proxy import HOST, QUEUED_BYTES_MAX, Condition, FaultProxy, Route
 
 ALL = frozenset({"echo"})
 DEADLINE_S = 5.0
@@ -173,3 +175,45 @@ async def test_where_nobody_listens_the_client_is_told(bed: Bed) -> None:
         await asyncio.wait_for(reader.readexactly(1), DEADLINE_S)
     writer.close()
     await proxy.close()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():  # noqa: ASYNC110 - what is waited for is the network
+            await asyncio.sleep(0)
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+async def test_nothing_is_left_of_a_connection_whose_client_has_gone_while_its_answer_was_held_back(bed: Bed) -> None:
+    client = await bed.connect()
+    assert await client.ask(b"a") == b"a"
+    before = asyncio.all_tasks()
+    bed.proxy.impose("half", Condition(ALL, hold_down=True))
+    client.writer.write(b"b")
+    await until(lambda: asyncio.all_tasks() != before)  # the answer waits
+    reset(client.writer)
+    await until(lambda: not asyncio.all_tasks() - before and not bed.proxy.open_connections)
+
+
+async def test_a_server_that_is_gone_when_the_clients_last_word_comes_ends_the_connection() -> None:
+    """Its reset is not noticed while the proxy does not read from it."""
+    port = free_ports(2)
+    proxy, accepted = FaultProxy([Route("echo", port, port + 1)]), asyncio.Queue[asyncio.StreamWriter]()
+    server = await asyncio.start_server(lambda _, writer: accepted.put(writer), HOST, port + 1)
+    await proxy.open()
+    client = Client(*await asyncio.open_connection(HOST, port))
+    serving = await asyncio.wait_for(accepted.get(), DEADLINE_S)
+    proxy.impose("half", Condition(ALL, hold_down=True))
+    serving.write(bytes(QUEUED_BYTES_MAX + (1 << 20)))
+    await until(lambda: proxy.full)
+    reset(serving)
+    await until(lambda: serving.transport.get_write_buffer_size() == 0)
+    client.writer.write_eof()
+    await until(lambda: not proxy.open_connections)
+    client.writer.close()
+    await proxy.close()
+    server.close()
