@@ -15,7 +15,9 @@ from app.runtime.kafka.connection import Connection
 
 # aiokafka waits this long, in seconds, when the broker is still writing the markers of the transaction before. They
 # are written within a millisecond or two: at its own 20 ms a pipeline could commit hardly 50 times a second.
-aiokafka_sender.BACKOFF_OVERRIDE = 0.002
+aiokafka_sender.BACKOFF_OVERRIDE = MARKERS_PAUSE_S = 0.002
+MARKERS_PAUSE_S_MAX = 0.032
+"""With several busy brokers markers take a hundred times as long, and to ask all the time makes it longer still."""
 
 BATCH_BYTES_MAX = 512 << 10
 REQUEST_BYTES_MAX = 2 << 20
@@ -26,12 +28,14 @@ class TrackedSender(Sender):
     """A sender that knows the tasks it has started: some of them retry without an end while no broker answers."""
 
     requests: set[asyncio.Task[Any]]
+    again_after_s: float
+    """The pause before a transaction that could not begin yet is begun again."""
 
     @classmethod
     def in_place_of(cls, sender: Sender) -> TrackedSender:
         """The same sender, not yet started, tracked."""
         tracked = cls.__new__(cls)
-        vars(tracked).update(vars(sender), requests=set())
+        vars(tracked).update(vars(sender), requests=set(), again_after_s=0.0)
         return tracked
 
     def tasks_under_way(self) -> set[asyncio.Task[Any]]:
@@ -44,6 +48,14 @@ class TrackedSender(Sender):
         if task is not None:
             self._remember(task)
         return task
+
+    async def _do_add_partitions_to_txn(self, tps: Any) -> bool:
+        added: bool = await super()._do_add_partitions_to_txn(tps)
+        pause_s = self.again_after_s
+        self.again_after_s = 0.0 if added else min(max(2 * pause_s, MARKERS_PAUSE_S), MARKERS_PAUSE_S_MAX)
+        if not added:
+            await asyncio.sleep(pause_s)  # beside aiokafka's own, so none the first time
+        return added
 
     async def _send_produce_req(self, node_id: int, batches: Any) -> None:
         task = asyncio.current_task()
