@@ -25,7 +25,8 @@ from simulation.faults import Fault, Kind
 from tables.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from simulation.fleet import Fleet, Worker
+    from simulation.fleet import Fleet
+    from simulation.worker import Worker
 
 T = TypeVar("T")
 
