@@ -314,7 +314,7 @@ class Pipeline:
             shard.joined = shard not in behind
         if behind:
             self._catching_up = self._catching_up or CatchUp(self._world.cluster, self.submit, far_records)
-            self._catching_up.start(behind, self._joined)
+            self._catching_up.start([shard for shard in shards if shard in behind], self._joined)
 
     async def _joined(self, shard: Shard) -> None:
         shard.joined = True
