@@ -22,7 +22,7 @@ from chaos.run import Run
 from chaos.scenes import KIND as TOPIC_MADE_AGAIN
 from chaos.scenes import topic_made_again
 from chaos.schedule import plan
-from chaos.stage import PARTITIONS, Stage
+from chaos.stage import PARTITIONS, Stage, alone_in
 from loadtest.children import end_children
 from loadtest.drive import run_name
 from loadtest.interrupts import Interrupts
@@ -68,7 +68,8 @@ def main(*, seed: int, seconds: float, rate: float, only: str, list_: bool, file
     interrupts.catch()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # that brokers die is no news here
     try:
-        report = interrupts.run(_run(console, faults, seed=seed, seconds=seconds, rate=rate, only=only))
+        with alone_in(DIRECTORY):
+            report = interrupts.run(_run(console, faults, seed=seed, seconds=seconds, rate=rate, only=only))
         interrupts.check()
     except (FleetError, OSError, SubprocessError, KeyboardInterrupt) as error:
         if interrupts.came:

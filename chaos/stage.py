@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import random
 import shutil
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -73,6 +74,18 @@ def nodes_behind_proxies(first_port: int) -> tuple[list[Node], list[Route]]:
         nodes.append(Node(number, listeners, voters, peers=PEERS))
         routes += [Route(route(one.name, number), one.told, one.port) for one in listeners if one.told]
     return nodes, routes
+
+
+@contextlib.contextmanager
+def alone_in(directory: Path) -> Iterator[None]:
+    """Let nobody else set a stage up in the directory meanwhile: it would clear away what is in use."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with directory.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StageBroken(f"another run is under way in {directory}: wait for its end, or end it") from error
+        yield
 
 
 class Stage:

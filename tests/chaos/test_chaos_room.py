@@ -15,7 +15,7 @@ from chaos.probes import Probes
 from chaos.reckoning import reckon
 from chaos.run import Run
 from chaos.schedule import Strike
-from chaos.stage import PARTITIONS, Stage
+from chaos.stage import PARTITIONS, Stage, StageBroken, alone_in
 from loadtest.reading import read_topic
 from tests.conftest import ROOT
 
@@ -70,3 +70,13 @@ async def _double_an_event(stage: Stage) -> None:
     await producer.start()
     await producer.send_and_wait(topic, doubled.value, key=doubled.key, partition=doubled.partition)
     await producer.stop()
+
+
+def test_a_second_run_does_not_clear_away_what_the_first_one_uses(tmp_path: Path) -> None:
+    with alone_in(tmp_path / "run" / "chaos"):
+        with pytest.raises(StageBroken, match="another run"), alone_in(tmp_path / "run" / "chaos"):
+            pytest.fail("two at once")
+        with alone_in(tmp_path / "run" / "other"):
+            pass
+    with alone_in(tmp_path / "run" / "chaos"):
+        pass
