@@ -16,7 +16,7 @@ from app.runtime.topics import Topics
 
 log = logging.getLogger(__name__)
 
-BACKOFF_S_MAX = 10.0
+BACKOFF_S_MAX = 3.0
 
 
 class Standby:
@@ -29,7 +29,7 @@ class Standby:
 
     It writes nothing but its own stores, so it needs no fence: a pipeline that takes the stores over replays their
     logs' tails past a fence of its own, as it does after any restart. Its rows are a moment old; `caught_up` says
-    whether they have once been as new as their logs were when it began.
+    whether they have been as new as their logs were when it last began.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Standby:
         self._replay = Replay(clock, topics)
         self._on_written, self._on_caught_up = on_written, on_caught_up
         self._closing = asyncio.Event()
+        self._failures = 0
         self._hand_over: Collection[Shard] = ()
 
     def close(self, *, hand_over: Collection[Shard] = ()) -> None:
@@ -75,7 +76,6 @@ class Standby:
                     self._release(shard)
 
     async def _follow_for_ever(self) -> None:
-        failures = 0
         while True:
             try:
                 await self._follow()
@@ -83,11 +83,12 @@ class Standby:
                 log.error("bucket %d cannot be kept warm: %s", self.bucket, error)  # noqa: TRY400 - a refusal, no defect
                 await self._closing.wait()
             except (KafkaError, OSError, TimeoutError, FleetError) as error:
-                failures += 1
-                log.warning("standing by for bucket %d begins again (%d): %r", self.bucket, failures, error)
+                self._failures += 1
+                self.caught_up = False
+                log.warning("standing by for bucket %d begins again (%d): %r", self.bucket, self._failures, error)
                 for shard in self.shards:
                     self._release(shard)
-                await self._clock.sleep(min(0.1 * 2 ** min(failures, 20), BACKOFF_S_MAX))
+                await self._clock.sleep(min(0.1 * 2 ** min(self._failures, 20), BACKOFF_S_MAX))
 
     async def _follow(self) -> None:
         ids = await self._cluster.topic_ids(sorted({self._replay.log_of(shard).topic for shard in self.shards}))
@@ -127,7 +128,7 @@ class Standby:
             if not shard.agent.logged and progress is not None:
                 shard.positions = {shard.agent.sources[0]: progress.position}
             shard.warm = True
-        self.caught_up = True
+        self.caught_up, self._failures = True, 0
         self._on_caught_up(self.bucket)
 
     def _note_position(self, shard: Shard, rows: Written, position: int) -> None:

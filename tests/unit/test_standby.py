@@ -121,6 +121,25 @@ async def test_errors_are_waited_out(town: Town) -> None:
     await running
 
 
+async def test_after_an_error_its_rows_are_shown_again_once_they_are_warm_again(town: Town) -> None:
+    send(town, [create(number) for number in range(5)])
+    await town.live()
+    standby = standby_of(town, MemoryStores())
+    running = asyncio.create_task(standby.run())
+    await until(lambda: standby.caught_up)
+    town.cluster.fail_next("read")
+    town.cluster.fail_next("bounds", times=3)
+    await until(lambda: not standby.caught_up)
+    assert not any(shard.warm for shard in standby.shards)
+    send(town, [create(number) for number in range(5, 10)])  # so that it is behind when it begins again
+    await town.live()
+    await until(lambda: standby.caught_up)
+    assert all(shard.warm for shard in standby.shards)
+    assert projected(standby, "o7") is not None
+    standby.close()
+    await running
+
+
 async def test_rows_of_a_log_that_was_made_again_are_left_alone(town: Town) -> None:
     """The owner refuses and tells a person; a standby must not wipe what may be the last copy."""
     send(town, [create(number) for number in range(5)])
