@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-import os
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import click
+from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
 
@@ -26,6 +28,7 @@ from loadtest.recount import recount
 from loadtest.report import json_file
 from loadtest.schedule import schedule
 
+TABLE_FILE, ROCKSDB_BYTES = ".sst", "eventfleet_rocksdb_bytes"
 GROWTH_MAX = 1.10
 HANDLES_MORE_MAX = 16
 LATENCY_MAX = 1.5
@@ -34,12 +37,18 @@ LATENCY_MAX = 1.5
 
 @dataclass(frozen=True)
 class Minute:
-    """One minute of it. Memory in MB and file handles are those of all workers together, CPU in percent of a core."""
+    """One minute of it, of all workers together; CPU in percent of a core.
+
+    `rocksdb_mb` of the memory are RocksDB's block cache and memtables, which fill up to their budget. The tables' own
+    files are not among the `handles`: RocksDB has some per store, up to `FLEET_OPEN_FILES_MAX`.
+    """
 
     number: int
     commands: int
     memory_mb: float
+    rocksdb_mb: float
     handles: int
+    table_files: int
     cpu_percent: float
     outcome_p50_ms: float
     outcome_p99_ms: float
@@ -75,11 +84,15 @@ async def _minute(fleet: Sequence[LocalWorker], settings: Settings, number: int,
     cpu = sum(worker.cpu_seconds() for worker in fleet)
     due = schedule(list(population(run_name(), round(60 * rate), seed=number)), rate)
     driven = await drive(due, settings, [worker.url for worker in fleet])
+    opened = [file for worker in fleet for file in _open_files(worker)]
+    table_files = sum(file.endswith(TABLE_FILE) for file in opened)
     one = Minute(
         number,
         driven.commands,
         round(sum(worker.rss_bytes() for worker in fleet) / 1e6, 1),
-        sum(len(os.listdir(f"/proc/{worker.pid}/fd")) for worker in fleet),
+        round(sum(await asyncio.gather(*(_rocksdb_bytes(worker.url) for worker in fleet))) / 1e6, 1),
+        len(opened) - table_files,
+        table_files,
         round((sum(worker.cpu_seconds() for worker in fleet) - cpu) / driven.seconds * 100, 1),
         driven.outcome_latencies.percentile(50) or 0.0,
         driven.outcome_latencies.percentile(99) or 0.0,
@@ -90,6 +103,18 @@ async def _minute(fleet: Sequence[LocalWorker], settings: Settings, number: int,
     table.add_row(*(f"{name} {value}" for name, value in asdict(one).items()))
     Console(width=200).print(table)
     return one
+
+
+def _open_files(worker: LocalWorker) -> Iterator[str]:
+    for handle in Path(f"/proc/{worker.pid}/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile
+            yield str(handle.readlink())
+
+
+async def _rocksdb_bytes(url: str) -> float:
+    async with aiohttp.ClientSession() as session, session.get(f"{url}/metrics") as response:
+        families = text_string_to_metric_families(await response.text())
+    return sum(sample.value for family in families if family.name == ROCKSDB_BYTES for sample in family.samples)
 
 
 def verdict(minutes: Sequence[Minute]) -> dict[str, Any]:
@@ -111,7 +136,8 @@ def verdict(minutes: Sequence[Minute]) -> dict[str, Any]:
         and p50[1] <= p50[0] * LATENCY_MAX
     )
     p99 = both(lambda one: one.outcome_p99_ms)
-    return {"flat": flat, "memory_mb": memory, "handles": handles, "outcome_p50_ms": p50, "outcome_p99_ms": p99}
+    told = {"table_files": both(lambda one: one.table_files), "rocksdb_mb": both(lambda one: one.rocksdb_mb)}
+    return told | {"flat": flat, "memory_mb": memory, "handles": handles, "outcome_p50_ms": p50, "outcome_p99_ms": p99}
 
 
 if __name__ == "__main__":
