@@ -16,10 +16,10 @@ from app.kernel.errors import StoreFailed
 from app.runtime.buckets import partitions_of
 from app.runtime.directory import Directory
 from app.runtime.holdings import Holdings
-from app.runtime.pipeline import World
 from app.runtime.ports import PartitionStore, Progress, TopicPartition
 from app.runtime.simulated import SimulatedClient
 from app.runtime.simulated.log import PartitionLog
+from app.runtime.world import World
 from simulation.consumer import Consumer
 from simulation.faults import Fault, Kind
 from tables.memory import MemoryStore

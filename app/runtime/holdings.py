@@ -10,12 +10,13 @@ from typing import Any
 from app.runtime.agent import Agent
 from app.runtime.buckets import partitions_of
 from app.runtime.lifecycle import State
-from app.runtime.pipeline import Pipeline, World
+from app.runtime.pipeline import Pipeline
 from app.runtime.ports import StoreFactory, TopicPartition
 from app.runtime.settings import Settings
 from app.runtime.shard import Shard
 from app.runtime.standby import Standby
 from app.runtime.stats import PipelineStats
+from app.runtime.world import World
 
 log = logging.getLogger(__name__)
 

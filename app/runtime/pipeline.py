@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -13,53 +12,24 @@ from aiokafka.errors import KafkaError
 from app.kernel.errors import OpenRefused, RetryablePipelineError
 from app.runtime.batch import Batch
 from app.runtime.catching_up import CatchUp, shards_far_behind
-from app.runtime.directory import Announcement
 from app.runtime.guarding import TopicGuard
 from app.runtime.inbox import Inbox, Waiting, settle
 from app.runtime.lifecycle import State, check_step
-from app.runtime.opening import GroupOffset, Opening, OpeningRules, TopicsMissing
+from app.runtime.opening import Opening, OpeningRules, TopicsMissing
 from app.runtime.outbox import Outbox
 from app.runtime.ports import (
-    Clock,
-    Cluster,
-    SourceControl,
-    StoreFactory,
     TopicPartition,
     TransactionalProducer,
 )
 from app.runtime.rounds import Plan, Terms, fold_plan, plan_round, write_round
-from app.runtime.settings import Settings
-from app.runtime.shard import Shard
+from app.runtime.shard import Shard, readers_of
 from app.runtime.stats import PipelineStats
-from app.runtime.topics import Topics
-from app.runtime.unit import Emitted
+from app.runtime.world import World
 
 log = logging.getLogger(__name__)
 
-Rows = Mapping[bytes, bytes | None]
-OnCommitted = Callable[[Shard, Rows], None]
-OnRound = Callable[[Shard, Rows, Sequence[Emitted]], None]
-OnEffect = Callable[[str], None]
-
 EXPECTED = (KafkaError, OSError, TimeoutError, RetryablePipelineError)
 """What brokers and networks do: recovered from without a stack trace."""
-
-
-@dataclass(frozen=True)
-class World:
-    """Everything outside of the pipeline that it needs."""
-
-    cluster: Cluster
-    stores: StoreFactory
-    source: SourceControl
-    group_offset: GroupOffset
-    clock: Clock
-    settings: Settings
-    topics: Topics
-    announcement: Announcement | None = None
-    on_committed: OnCommitted = lambda shard, rows: None
-    on_round: OnRound = lambda shard, rows, emitted: None
-    on_effect: OnEffect = lambda name: None
 
 
 class Pipeline:
@@ -94,7 +64,7 @@ class Pipeline:
         self.transactional_id = world.settings.transactional_id(bucket)
         self._world = world
         self._terms = Terms(world.topics, world.settings.buckets, self.transactional_id)
-        self._readers = _readers_of(self.shards)
+        self._readers = readers_of(self.shards)
         self._epochs: dict[TopicPartition, int] = {}
         self._producer: TransactionalProducer | None = None
         self._inbox = Inbox(world.settings, world.clock)
@@ -258,7 +228,7 @@ class Pipeline:
         """Serve these from now on. What was asked for meanwhile still is."""
         self._wanted = shards if self._wanted is instead_of else self._wanted
         self.shards = shards
-        self._readers = _readers_of(shards)
+        self._readers = readers_of(shards)
 
     async def _open_beside(
         self, opening: Opening, producer: TransactionalProducer, shards: Sequence[Shard]
@@ -441,14 +411,6 @@ class Pipeline:
         check_step(self.state, state)
         self.state = state
         self.stats.state_since = self._world.clock.monotonic()
-
-
-def _readers_of(shards: Sequence[Shard]) -> dict[TopicPartition, list[Shard]]:
-    readers: dict[TopicPartition, list[Shard]] = {}
-    for shard in shards:
-        for topic in shard.agent.sources:
-            readers.setdefault(TopicPartition(topic, shard.partition), []).append(shard)
-    return readers
 
 
 async def _no_group_offset(partition: TopicPartition) -> int | None:

@@ -25,12 +25,13 @@ from app.runtime.generations import Generations, Standing, Standings
 from app.runtime.holdings import Holdings
 from app.runtime.kafka.connection import METADATA_MAX_AGE_MS
 from app.runtime.kafka.sender import RecordSender
-from app.runtime.pipeline import OnEffect, Pipeline, Rows, World
+from app.runtime.pipeline import Pipeline
 from app.runtime.ports import Clock, Cluster, StoreFactory, TopicPartition
 from app.runtime.settings import Settings
 from app.runtime.shard import Shard
 from app.runtime.topics import Topics
 from app.runtime.unit import Emitted
+from app.runtime.world import OnEffect, Rows, World
 
 log = logging.getLogger(__name__)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
 from app.runtime.agent import Agent
-from app.runtime.ports import PartitionStore
+from app.runtime.ports import PartitionStore, TopicPartition
 
 META_KEY = b"\x00meta"
 FENCE_PREFIX = b"\x00fence:"
@@ -111,3 +112,12 @@ class Shard:
             self.store.close()
             self.store = None
         self.restored = self.warm = False
+
+
+def readers_of(shards: Sequence[Shard]) -> dict[TopicPartition, list[Shard]]:
+    """By source partition: who reads it."""
+    readers: dict[TopicPartition, list[Shard]] = {}
+    for shard in shards:
+        for topic in shard.agent.sources:
+            readers.setdefault(TopicPartition(topic, shard.partition), []).append(shard)
+    return readers

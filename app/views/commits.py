@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from app.runtime.pipeline import Rows
 from app.runtime.shard import Shard
+from app.runtime.world import Rows
 
 Waiter = tuple[asyncio.AbstractEventLoop, asyncio.Event]
 

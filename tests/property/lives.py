@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from app.runtime.agent import Agent
-from app.runtime.pipeline import Pipeline, World
+from app.runtime.pipeline import Pipeline
 from app.runtime.ports import TopicPartition
 from app.runtime.settings import Settings
 from app.runtime.shard import RESERVED_PREFIX, Shard
 from app.runtime.simulated import SimulatedClock, SimulatedCluster, SimulatedSource
 from app.runtime.topics import Topic, Topics, partition_of
+from app.runtime.world import World
 from tables.memory import MemoryStores
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from app.runtime.agent import Agent
 from app.runtime.batch import Batch
 from app.runtime.lifecycle import State
 from app.runtime.opening import SOURCE_END_PATIENCE_S, Opening, OpeningRules
-from app.runtime.pipeline import Pipeline, World
+from app.runtime.pipeline import Pipeline
 from app.runtime.ports import Record, TopicPartition
 from app.runtime.settings import Settings
 from app.runtime.shard import Shard
@@ -22,6 +22,7 @@ from app.runtime.stats import Restoring
 from app.runtime.table import Table
 from app.runtime.topics import Topic, Topics
 from app.runtime.unit import UnitOfWork
+from app.runtime.world import World
 from tables.memory import MemoryStores
 
 IN = TopicPartition("in", 0)

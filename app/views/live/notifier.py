@@ -20,9 +20,9 @@ import msgspec
 from app.buses.contract import EventBus
 from app.buses.event import BusEvent
 from app.kernel.errors import BusUnavailable
-from app.runtime.pipeline import Rows
 from app.runtime.shard import Shard
 from app.runtime.unit import Emitted
+from app.runtime.world import Rows
 from tables.event_store import HISTORY
 
 log = logging.getLogger(__name__)

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import msgspec
 from aiohttp import web
 
-from app.runtime.pipeline import Rows
 from app.runtime.role import RoleApp
 from app.runtime.shard import Shard
 from app.runtime.unit import Emitted
+from app.runtime.world import Rows
 from app.views.operations import Answer, Operation, serve
 from app.views.problems import answer
 from tables.event_store import HISTORY
