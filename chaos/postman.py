@@ -16,6 +16,8 @@ from chaos.ledger import Ledger
 RETRY_S = 0.2
 REQUEST_TIMEOUT_MS = 5_000
 METADATA_AGE_MS = 3_000
+BATCH_BYTES_MAX = 512 << 10
+"""After an outage thousands wait: with aiokafka's 16 KiB, one batch at a time and partition, they would for minutes."""
 STOP_TIMEOUT_S = 5.0
 TOUCHY: dict[str, Any] = {"request_timeout_ms": REQUEST_TIMEOUT_MS, "metadata_max_age_ms": METADATA_AGE_MS}
 
@@ -45,7 +47,11 @@ class Postman:
         async with self._starting:
             if self._producer is None:
                 producer = AIOKafkaProducer(
-                    bootstrap_servers=self._brokers.split(","), acks="all", linger_ms=0, **TOUCHY
+                    bootstrap_servers=self._brokers.split(","),
+                    acks="all",
+                    linger_ms=0,
+                    max_batch_size=BATCH_BYTES_MAX,
+                    **TOUCHY,
                 )
                 try:
                     await producer.start()
