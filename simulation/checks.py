@@ -6,20 +6,26 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import Iterable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from app.kernel import Aggregate
 from app.runtime.agent import Agent
+from app.runtime.codec import Codec
 from app.runtime.ports import TopicPartition
 from app.runtime.shard import RESERVED_PREFIX
 from app.runtime.simulated import SimulatedRecord
 from app.runtime.topics import partition_of
+from simulation.auditing import check_audit
+from simulation.faults import Kind
 from simulation.refold import Refolded, dead_of, refold
 from simulation.watch import rows_of
 from simulation.witnesses import SEEN, Tally, heard_next
 from simulation.workload import GARBAGE
 from tables.memory import MemoryStore
+from tables.snapshots import Snapshot, snapshots_of
 
 if TYPE_CHECKING:
     from simulation.fleet import Fleet
@@ -34,20 +40,24 @@ STATUS = {
 HIGH_VALUE_ABOVE = 1000
 NAMESPACE = uuid.UUID("5a0f6f5e-6d2c-5a55-9d8e-0d4d3f0b7c11")
 COMMANDS_PER_CAUSE_MAX = 10
+SKEW_MS, SKEW_MS_MAX = 15_000, 300_000
+"""How far clients and machines are ahead of time, and how far machines are whose clocks jump."""
 
 
 def check_everything(fleet: Fleet) -> None:
     """Look at all topics, and at the stores of fresh workers and of those before them."""
     fleet.watch.check_changelogs()
     Stores(fleet).check()
-    for category in fleet.categories:
-        Commands(fleet, category).check()
+    for aggregate in fleet.aggregates:
+        Commands(fleet, aggregate.category).check()
+        check_snapshots(fleet, aggregate)
     check_orders(fleet)
     check_heard(fleet)
     if fleet.scene.shop:
         check_stock(fleet)
         check_fulfilment(fleet)
         check_alerts(fleet)
+        check_audit(fleet)
 
 
 def records_of(fleet: Fleet, topic: str) -> list[SimulatedRecord]:
@@ -217,11 +227,14 @@ class Commands:
                 command = json.loads(record.value or b"")
                 found.setdefault(command["id"], command)
                 if "/chains/" in command["source"]:
-                    self._check_derived(command)
+                    self._check_derived(command, record.timestamp)
         return found
 
-    def _check_derived(self, command: dict[str, Any]) -> None:
-        """What a chain sends has an id that is made of its cause: who sends it again sends the same."""
+    def _check_derived(self, command: dict[str, Any], sent_ms: int) -> None:
+        """What a chain sends has an id that a replay repeats, made of its cause, and is not sent before its time."""
+        due_ms = datetime.fromisoformat(command["time"]).timestamp() * 1000
+        if due_ms > sent_ms + (SKEW_MS_MAX if self._fleet.faults[Kind.CLOCK] else SKEW_MS):
+            self._report("no timer fires before its time", f"{command['id']}, for {command['time']}")
         sender, cause = command["source"].removeprefix("/eventfleet/"), command["causationid"]
         ids = {str(uuid.uuid5(NAMESPACE, f"{sender}|{cause}|{number}")) for number in range(COMMANDS_PER_CAUSE_MAX)}
         if command["id"] not in ids:
@@ -239,6 +252,41 @@ def rows_in(fleet: Fleet, agent: str, table: str) -> dict[str, Any]:
         for key, raw in store.rows().items()
         if key.startswith(prefix)
     }
+
+
+def check_snapshots(fleet: Fleet, aggregate: Aggregate[Any, Any, Any]) -> None:
+    """Each snapshot is the fold of its stream's events, at its newest version."""
+    decided: dict[str, list[Any]] = {}
+    codec, table = Codec.of_events(aggregate), snapshots_of(aggregate)
+    for event in decided_of(fleet, aggregate.category):
+        decided.setdefault(event["subject"], []).append(codec.decode(msgspec.json.encode(event)).message)
+    wanted = {id_: Snapshot(len(events), aggregate.fold(events)) for id_, events in decided.items()}
+    found = {
+        key[len(table.prefix) :].decode(): table.decode(raw)
+        for worker in fleet.workers
+        for (agent, _), store in worker.stores.items()
+        for key, raw in (store.rows().items() if agent == f"deciding-{aggregate.category}" else ())
+        if key.startswith(table.prefix)
+    }
+    for id_ in sorted(found.keys() | wanted.keys()):
+        if found.get(id_) != wanted.get(id_):
+            seen = f"{id_} is {found.get(id_)}, its events lead to {wanted.get(id_)}"
+            fleet.watch.report("snapshots are the folds of events", seen)
+
+
+def check_directory(fleet: Fleet) -> None:
+    """The directory's last word on each bucket names who serves it, and what is served."""
+    told: dict[tuple[str, int], dict[str, Any]] = {}
+    for record in records_of(fleet, fleet.topics.directory):
+        entry = json.loads(record.value or b"")
+        told[entry["role"], entry["bucket"]] = entry
+    for worker in fleet.workers:
+        for bucket, pipeline in worker.process.holdings.pipelines.items() if worker.process is not None else ():
+            entry = told.get((worker.settings.role, bucket), {"worker": "nobody", "agents": ()})
+            served = {shard.agent.name for shard in pipeline.shards}
+            if (entry["worker"], set(entry["agents"])) != (worker.name, served):
+                seen = f"{worker.name} serves bucket {bucket}, and {entry['worker']} is told of"
+                fleet.watch.report("the directory tells who serves", seen)
 
 
 def check_orders(fleet: Fleet) -> None:

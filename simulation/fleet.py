@@ -16,6 +16,7 @@ from typing import Any
 
 from app.catalogue import CATALOGUE, Catalogue
 from app.domain.order import ORDER
+from app.kernel import Aggregate
 from app.kernel.errors import FleetError
 from app.projections.orders import ORDERS
 from app.runtime.agent import Agent
@@ -30,6 +31,7 @@ from simulation.group import Group
 from simulation.injecting import Injection
 from simulation.loop import Endless, NothingLeft, SimulatedLoop
 from simulation.process import Process, task_of_process
+from simulation.purse import PURSE
 from simulation.scene import Scene
 from simulation.watch import Violation, Watch
 from simulation.witnesses import HEARING, witness_topics, witnesses
@@ -38,7 +40,7 @@ from simulation.workload import Sent
 from tables.memory import MemoryStores
 
 TOPICS = Topics()
-ORDERS_ALONE = Catalogue(aggregates=(ORDER,), projections=(ORDERS,))
+ORDERS_ALONE = Catalogue(aggregates=(ORDER, PURSE), projections=(ORDERS,))
 TRANSACTION_TIMEOUT_S = 4.0
 LATER_S = 3_600.0
 """How far time is moved on in the end: every timer is due by then."""
@@ -66,7 +68,9 @@ class Fleet:
         self.loop = SimulatedLoop()
         self.loop.set_task_factory(task_of_process)
         self.topics = TOPICS
-        self.cluster = SimulatedCluster(self, chunk_records_max=scene.chunk_records_max)
+        self.cluster = SimulatedCluster(
+            self, chunk_records_max=scene.chunk_records_max, batch_bytes_max=scene.batch_bytes_max
+        )
         self.cluster.on_change = self._grown
         self.cluster.mark_later = self._mark_later
         self.watch = Watch(self.cluster, self.topics)
@@ -82,13 +86,13 @@ class Fleet:
         self.groups: list[Group] = []
         self.agents: list[Agent] = []
         self.old_stores: list[tuple[Worker, MemoryStores]] = []
-        self.categories: tuple[str, ...] = ()
+        self.aggregates: tuple[Aggregate[Any, Any, Any], ...] = ()
         self._prepare()
 
     def _prepare(self) -> None:
         scene = self.scene
         catalogue = CATALOGUE if scene.shop else ORDERS_ALONE
-        self.categories = tuple(aggregate.category for aggregate in catalogue.aggregates)
+        self.aggregates = catalogue.aggregates
         for role, count in scene.roles:
             settings = settings_of(scene, role)
             agents = list(catalogue.agents(settings))
@@ -112,6 +116,11 @@ class Fleet:
             return []
         events = {topic: agent.decode_of(topic) for agent in agents for topic in agent.sources if "events" in topic}
         return witnesses(self.topics, events)
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Of all aggregates that there are."""
+        return tuple(aggregate.category for aggregate in self.aggregates)
 
     # Time, and what happened
 
@@ -191,7 +200,7 @@ class Fleet:
                     worker.process.die()
 
     async def _play(self) -> None:
-        from simulation.checks import check_everything
+        from simulation.checks import check_directory, check_everything
 
         scene = self.scene
         for group in self.groups:
@@ -209,6 +218,8 @@ class Fleet:
             await refused(self, topic, self._injection.must_refuse)
             return
         done = await drained(self, "after the faults have stopped")
+        if done:
+            check_directory(self)
         self.extra_ms += round(LATER_S * 1000)
         self.note("time", "moves on")
         await asyncio.sleep(2.5)

@@ -17,9 +17,10 @@ from app.runtime.buckets import partitions_of
 from app.runtime.directory import Directory
 from app.runtime.holdings import Holdings
 from app.runtime.ports import PartitionStore, Progress, TopicPartition
+from app.runtime.shard import Shard
 from app.runtime.simulated import SimulatedClient
 from app.runtime.simulated.log import PartitionLog
-from app.runtime.world import World
+from app.runtime.world import Rows, World
 from simulation.consumer import Consumer
 from simulation.faults import Fault, Kind
 from tables.memory import MemoryStore
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CURRENT: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
-SIDE_EFFECTS = frozenset({"start", "produce", "commit", "abort"})
+DEADLINED = frozenset({"start", "produce", "commit", "abort", "bounds", "read", "topic_ids"})
+"""Requests that the engine's clients wait for with a deadline of their own."""
 TICK_EVERY_S = 1.0
 
 
@@ -200,7 +202,7 @@ class Process:
         if loop.time() < self.cut_until_s or lost is False:
             await asyncio.sleep(self._latency("") + (0.5 if lost is None else 0.0))
             await self.awake()
-            raise KafkaConnectionError(f"simulated: no way to the cluster for {step}")
+            raise self._no_answer(step)
         answer: asyncio.Future[T] = loop.create_future()
 
         def arrive() -> None:
@@ -211,7 +213,7 @@ class Process:
             if self.alive and error is None:
                 self.effect(step, here=False)
             if lost is True:
-                error = RequestTimedOutError(f"simulated: the answer to {step} was lost")
+                error = self._no_answer(step)
             loop.call_later(self._latency(""), deliver, result, error)
 
         def deliver(result: Any, error: Exception | None) -> None:
@@ -226,6 +228,13 @@ class Process:
             return await answer
         finally:
             await self.awake()
+
+    def _no_answer(self, step: str) -> Exception:
+        """What a client says: it does not tell whether the request has arrived."""
+        kinds: list[type[Exception]] = [KafkaConnectionError, RequestTimedOutError]
+        if step in DEADLINED:
+            kinds.append(TimeoutError)
+        return self._random.choice(kinds)(f"simulated: no answer to {step}")
 
     def _latency(self, step: str) -> float:
         random = self._random.random
@@ -295,8 +304,14 @@ class Process:
             settings=self.worker.settings,
             topics=self.fleet.topics,
             announcement=self._directory.announcement(bucket, [agent.name for agent in self.worker.agents]),
+            on_committed=self._told,
+            on_round=lambda shard, rows, emitted: self._told(shard, rows),
             on_effect=self.effect,
         )
+
+    def _told(self, shard: Shard, rows: Rows) -> None:
+        """Views, the bus and live pages hear of rows."""
+        self.fleet.watch.told(shard.agent.name, shard.partition, shard.opened(), rows)
 
     # The disk and the clock
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from random import Random
 
+from app.runtime.simulated.cluster import BATCH_BYTES_MAX
 from simulation.faults import Fault, Kind, draw_faults
 from simulation.workload import Clients, Sent
 
@@ -22,6 +23,8 @@ class Scene:
     """The whole catalogue, or orders alone."""
     batch_records_max: int
     chunk_records_max: int
+    batch_bytes_max: int
+    """How much a producer packs into one batch: small ones make several waves of a round."""
     mark_delay_s: float
     standbys: int
     late_witness: bool
@@ -67,6 +70,7 @@ def scene_of(seed: int) -> Scene:
         shop,
         random.choice((1, 2, 5, 500)),
         random.choice((1, 3, 1000)),
+        Random(f"scene/{seed}/batches").choice((BATCH_BYTES_MAX, 2_000, 300)),
         random.choice((0.0, 0.0, 0.01, 0.3)),
         random.choice((0, 1)),
         random.random() < 0.25,

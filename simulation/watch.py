@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 
-from app.runtime.ports import Progress, TopicPartition
+from app.runtime.ports import PartitionStore, Progress, TopicPartition
 from app.runtime.shard import META_KEY, Meta
 from app.runtime.simulated import SimulatedCluster
 from app.runtime.simulated.log import PartitionLog
@@ -57,6 +58,11 @@ class Watch:
             self.report("no row is newer than its log", f"{agent}/{partition} at {progress.position} of {log.end}")
         elif log.undecided_before(progress.position):
             self.report("no row is written before its transaction is committed", f"{agent}/{partition}")
+
+    def told(self, agent: str, partition: int, store: PartitionStore, rows: Mapping[bytes, bytes | None]) -> None:
+        """Others hear of rows: they must be there by now, and so be committed."""
+        if any(store.get(key) != row for key, row in rows.items()):
+            self.report("nobody hears of rows before they are written", f"{agent}/{partition}")
 
     def opened(self, agent: str, partition: int, store: MemoryStore) -> None:
         """A store was opened: its rows are those of its log, up to its progress."""

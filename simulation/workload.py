@@ -26,11 +26,15 @@ from app.domain.order import (
 from app.kernel import Command, Envelope, Event, stream_id_of
 from app.runtime.codec import Codec
 from app.runtime.simulated.clock import EPOCH_MS
+from simulation.purse import PURSE, MoveCoins
 from simulation.witnesses import TALLY_IN
 
 BEGIN = datetime.fromtimestamp(EPOCH_MS / 1000, UTC)
-CODECS = {aggregate.category: Codec(aggregate.commands) for aggregate in (ORDER, INVENTORY, CUSTOMER)}
-CATEGORY: dict[type[Command], str] = {kind: a.category for a in (ORDER, INVENTORY, CUSTOMER) for kind in a.commands}
+AGGREGATES = (ORDER, INVENTORY, CUSTOMER, PURSE)
+CODECS = {aggregate.category: Codec(aggregate.commands) for aggregate in AGGREGATES}
+CATEGORY: dict[type[Command], str] = {
+    kind: aggregate.category for aggregate in AGGREGATES for kind in aggregate.commands
+}
 EVENTS = Codec(ORDER.events)
 MIRRORED = "mirrored-"
 """How the ids of events begin that no decider of ours has decided."""
@@ -69,6 +73,8 @@ class Clients:
         if self._shop:
             for product in ("p0", "p1"):
                 self._command(0.0, StockProduct(product, random.randint(1, 6)))
+        else:
+            self._purses(random.randint(0, 8))
         for number in range(lives):
             at_s = random.uniform(0.0, self._end_s * 0.8)
             if self._shop and random.random() < 0.3:
@@ -108,6 +114,13 @@ class Clients:
             version = random.choice((number, number, number + 1, 0)) if random.random() < 0.3 else None
             self._command(at_s, wish, version)
             at_s += random.choice((0.0, 0.01, 0.5)) * random.random() * 4
+
+    def _purses(self, number: int) -> None:
+        random = self._random
+        for _ in range(number):
+            moves = tuple(random.randint(-2, 3) for _ in range(random.randrange(4)))
+            version = random.choice((None, None, None, 0, 1, 2))
+            self._command(random.uniform(0.0, self._end_s * 0.8), MoveCoins(f"w{random.randrange(2)}", moves), version)
 
     def _customer(self, at_s: float, customer_id: str) -> None:
         wishes = (RegisterCustomer(customer_id, "Ann", "a@b.example"), VerifyUser(customer_id))

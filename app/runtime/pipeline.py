@@ -70,7 +70,7 @@ class Pipeline:
         self._inbox = Inbox(world.settings, world.clock)
         self._idle, self._closing = asyncio.Event(), asyncio.Event()
         self._idle.set()
-        self._must_seek = self._hand_over = False
+        self._must_seek = self._must_announce = self._hand_over = False
         self._failures = 0
         self._catching_up: CatchUp | None = None
         self._guard = TopicGuard(world.cluster, self._replaced)
@@ -120,8 +120,12 @@ class Pipeline:
         return True
 
     def resume(self) -> None:
-        """The rebalance left us the bucket: go on, from our own positions."""
-        self._must_seek = True
+        """The rebalance left us the bucket: go on, from our own positions.
+
+        Whoever stood still may have missed that another had it meanwhile. So it is announced anew, in a transaction of
+        ours: who was fenced notices at once, and not when the next record comes.
+        """
+        self._must_seek = self._must_announce = True
         self._inbox.owned.set()
         self._inbox.wake()
 
@@ -201,6 +205,7 @@ class Pipeline:
         out = await self._open_beside(opening, producer, beside)
         self._take(tuple(shard for shard in wanted if shard not in out), instead_of=wanted)
         world.on_effect("restored")
+        self._must_announce = False
         await self._announce(producer)
         self._start_catching_up(self.shards)
         self._trouble = None
@@ -277,6 +282,11 @@ class Pipeline:
             await outbox.produce(producer)
             await producer.commit()
 
+    async def _announce_anew(self) -> None:
+        if self._must_announce and self._producer is not None:
+            self._must_announce = False
+            await self._announce(self._producer)
+
     def _start_catching_up(self, shards: Sequence[Shard]) -> None:
         far_records = self._world.settings.catch_up_records
         behind = shards_far_behind(self._readers, far_records).intersection(shards)
@@ -306,6 +316,7 @@ class Pipeline:
                 await asyncio.wait_for(self._until_closing(self._change_shards()), limit_s)
             elif self._must_seek:
                 self._must_seek = False
+                await asyncio.wait_for(self._announce_anew(), self._world.settings.round_timeout)
                 await self._seek_all()
             elif todo and not self._closing.is_set():
                 await asyncio.wait_for(self._round(todo), self._world.settings.round_timeout)

@@ -23,7 +23,7 @@ LIVENESS: tuple[Mutant, ...] = (
         "resume without a seek",
         "liveness: what a rebalance made us drop is not asked for again",
         "app.runtime.pipeline:Pipeline.resume",
-        "self._must_seek = True",
+        "self._must_seek = self._must_announce = True",
         "pass",
     ),
     mutant(

@@ -50,4 +50,33 @@ TRANSACTIONS: tuple[Mutant, ...] = (
         "await producer.commit()",
         "await asyncio.gather(producer.commit(), return_exceptions=True)",
     ),
+    mutant(
+        "an unknown commit counts",
+        "commit before write: one without an answer counts as done",
+        "app.runtime.pipeline:Pipeline._transact",
+        "await producer.commit()",
+        "try: await producer.commit()\n        except (TimeoutError, KafkaError) as error:\n"
+        "            if 'no answer' not in str(error): raise",
+    ),
+    mutant(
+        "told before the commit",
+        "commit before anybody hears: views and the bus are told of rows that are not committed",
+        "app.runtime.pipeline:Pipeline._transact",
+        "await producer.commit()",
+        "[self._world.on_round(shard, rows, ()) for shard, rows in folded.rows.items()]; await producer.commit()",
+    ),
+    mutant(
+        "waves overwrite each other",
+        "the outbox: a batch that is full is dropped for the next one",
+        "app.runtime.outbox:Outbox._next",
+        "wave + 1",
+        "wave",
+    ),
+    mutant(
+        "waves in disorder",
+        "the outbox: later waves are sent first",
+        "app.runtime.outbox:Outbox.produce",
+        "in self._waves",
+        "in reversed(self._waves)",
+    ),
 )

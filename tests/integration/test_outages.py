@@ -106,6 +106,34 @@ async def test_misplaced_command_is_refused(fleet: TestedFleet) -> None:
     assert len(await settled(s.brokers, topics.events("orders"), s.partitions)) == 2
 
 
+async def test_a_command_of_an_aborted_transaction_is_never_decided(fleet: TestedFleet) -> None:
+    """The worker's own consumer reads what is committed. It is Faust's, whose default is to read everything."""
+    worker, topics, s = fleet.worker("one"), Topics(fleet.settings.topic_prefix), fleet.settings
+    await fleet.up(worker)
+    assert await asyncio.to_thread(create, worker, "before") == 201
+    command = (await settled(s.brokers, topics.commands("orders"), s.partitions))[0]
+    assert command.value is not None
+    number = partition_of("aborted", s.partitions)
+    await abort(s.brokers, TopicPartition(topics.commands("orders"), number), b"aborted", command.value)
+    behind = next(f"behind-{n}" for n in range(100) if partition_of(f"behind-{n}", s.partitions) == number)
+    assert await asyncio.to_thread(create, worker, behind) == 201
+    told = await settled(s.brokers, topics.outcomes("orders"), s.partitions)
+    assert sorted(record.key or b"" for record in told) == sorted([b"before", behind.encode()])
+    assert not await settled(s.brokers, topics.dead_letters("deciding-orders"), s.partitions)
+
+
+async def abort(brokers: str, partition: TopicPartition, key: bytes, value: bytes) -> None:
+    """Write a command with another id and for another order, in a transaction that comes to nothing."""
+    producer = KafkaCluster(brokers).producer(f"another-{partition.topic}")
+    await producer.start()
+    command, batch = json.loads(value), producer.new_batch()
+    command |= {"id": "aborted", "subject": key.decode(), "data": {**command["data"], "order_id": key.decode()}}
+    batch.append(key, json.dumps(command).encode())
+    await producer.produce({partition: batch})
+    await producer.abort()
+    await producer.close()
+
+
 @pytest.fixture
 def own_kafka(tmp_path: Path) -> Iterator[LocalKafka]:
     """A Kafka that a test may kill."""

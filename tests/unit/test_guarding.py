@@ -11,6 +11,7 @@ from app.kernel.errors import OpenRefused
 from app.runtime import guarding
 from app.runtime.agent import Agent
 from app.runtime.batch import Batch
+from app.runtime.directory import Directory
 from app.runtime.lifecycle import State
 from app.runtime.opening import SOURCE_END_PATIENCE_S, Opening, OpeningRules
 from app.runtime.pipeline import Pipeline
@@ -44,16 +45,28 @@ class Town:
     def __init__(self) -> None:
         self.clock = SimulatedClock(runs=True)
         self.cluster = SimulatedCluster(self.clock)
-        self.cluster.create_topics([Topic("in"), *Topics().of_agent("counting", logged=True)])
+        self.cluster.create_topics(
+            [Topic("in"), Topic(Topics().directory), *Topics().of_agent("counting", logged=True)]
+        )
         self.stores = MemoryStores()
         self.told: dict[TopicPartition, int] = {}
         self.source = SimulatedSource(self.cluster, [IN])
         self.shard = Shard(COUNTING, 0)
         settings = Settings(partitions=1, buckets=1, settle_ms=0, rounds_per_s_max=1e9)
+        announcement = Directory(settings, Topics()).announcement(0, ["counting"])
         self.pipeline = Pipeline(
             0,
             [self.shard],
-            World(self.cluster, self.stores, self.source, self.group_offset, self.clock, settings, Topics()),
+            World(
+                self.cluster,
+                self.stores,
+                self.source,
+                self.group_offset,
+                self.clock,
+                settings,
+                Topics(),
+                announcement,
+            ),
         )
 
     async def group_offset(self, partition: TopicPartition) -> int | None:
@@ -112,6 +125,20 @@ async def test_a_topic_that_is_made_again_while_it_is_in_use_is_refused(
     town.cluster.create_topics([topic])
     await town.until(State.REFUSED)
     assert "deleted and made again" in (town.pipeline.refusal or "")
+    await town.end(running)
+
+
+async def test_a_sleeper_that_a_rebalance_leaves_its_bucket_notices_who_had_it_meanwhile() -> None:
+    """Until the next record came it served the rows of before, and the directory named the other one."""
+    town = Town()
+    running = asyncio.create_task(town.pipeline.run())
+    await town.until(State.RUNNING)
+    other = town.cluster.producer(town.pipeline.transactional_id)
+    await other.start()
+    assert await town.pipeline.suspend(1.0)
+    town.pipeline.resume()
+    await town.until(State.RECOVERING)
+    await town.until(State.RUNNING)
     await town.end(running)
 
 
