@@ -18,6 +18,8 @@ REQUEST_TIMEOUT_MS = 5_000
 METADATA_AGE_MS = 3_000
 BATCH_BYTES_MAX = 512 << 10
 """After an outage thousands wait: with aiokafka's 16 KiB, one batch at a time and partition, they would for minutes."""
+SEND_TIMEOUT_S = 15.0
+"""aiokafka has its own, but nobody is told of a record that was left in a producer that could not be stopped."""
 STOP_TIMEOUT_S = 5.0
 TOUCHY: dict[str, Any] = {"request_timeout_ms": REQUEST_TIMEOUT_MS, "metadata_max_age_ms": METADATA_AGE_MS}
 
@@ -36,7 +38,8 @@ class Postman:
             producer = None
             try:
                 producer = await self._started()
-                await producer.send_and_wait(topic, value, key=key, partition=partition)
+                async with asyncio.timeout(SEND_TIMEOUT_S):
+                    await producer.send_and_wait(topic, value, key=key, partition=partition)
             except (KafkaError, OSError):
                 await self._drop(producer)
                 await asyncio.sleep(RETRY_S)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -13,7 +14,7 @@ from aiohttp import web
 
 from app.kernel import Command, Envelope, Outcome, stream_id_of
 from app.kernel.envelope import VERSION_CONFLICT
-from app.kernel.errors import BrokerUnavailable
+from app.kernel.errors import BrokerUnavailable, StoreFailed
 from app.runtime.codec import COMMAND_ID_CHARS_MAX, NOT_JSON, Codec, utc_now
 from app.runtime.kafka.sender import RecordSender
 from app.runtime.ports import TopicPartition
@@ -115,18 +116,19 @@ class CommandViews:
             raise Problem(422, "invalid_command", str(error)) from error
 
     async def _outcome(self, served: ServedAggregate, shard: Shard, envelope: Envelope[Any]) -> Outcome | None:
-        """The outcome, or `None` where it does not come within the limit. A repeated id is answered from the table."""
+        """The outcome, or `None` where it does not come within the limit, or comes elsewhere.
+
+        A repeated id is answered from the table.
+        """
         key = OUTCOMES.prefix + envelope.id.encode()
         with self._commits.watch(served.deciding, key) as changed:
             outcome = _read(shard, key)
             if outcome is None:
                 await self._send(served, shard, envelope)
-                try:
+                with suppress(TimeoutError, Problem):  # it is sent: where its row has just moved, the status URL tells
                     async with asyncio.timeout(self._wait_s):
                         await changed.wait()
                     outcome = _read(shard, key)
-                except TimeoutError:
-                    return None
         return outcome
 
     async def _send(self, served: ServedAggregate, shard: Shard, envelope: Envelope[Any]) -> None:
@@ -208,7 +210,11 @@ def _operation(kind: type[Command]) -> Operation:
 
 
 def _read(shard: Shard, key: bytes) -> Outcome | None:
-    raw = store_of(shard).get(key)
+    """The outcome, if it is there; 503 where the row moves, or has just been let go of."""
+    try:
+        raw = store_of(shard).get(key)
+    except StoreFailed as error:
+        raise not_ready(f"rows are moving: {error}") from error
     return None if raw is None else OUTCOMES.decode(raw)
 
 
