@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +15,12 @@ from app.runtime.agent import Agent
 from app.runtime.codec import Codec
 from app.runtime.ports import TopicPartition
 from app.runtime.shard import RESERVED_PREFIX
-from app.runtime.simulated import SimulatedRecord
 from app.runtime.topics import partition_of
 from simulation.auditing import check_audit
 from simulation.faults import Kind
+from simulation.reading import decided_of, events_of, messages_of, records_of, rows_in
 from simulation.refold import Refolded, dead_of, refold
+from simulation.shop import check_alerts, check_fulfilment, check_stock, check_windows
 from simulation.watch import rows_of
 from simulation.witnesses import SEEN, Tally, heard_next
 from simulation.workload import GARBAGE
@@ -37,7 +37,6 @@ STATUS = {
     "delivered": "delivered",
     "cancelled": "cancelled",
 }
-HIGH_VALUE_ABOVE = 1000
 NAMESPACE = uuid.UUID("5a0f6f5e-6d2c-5a55-9d8e-0d4d3f0b7c11")
 COMMANDS_PER_CAUSE_MAX = 10
 SKEW_MS, SKEW_MS_MAX = 15_000, 300_000
@@ -57,29 +56,8 @@ def check_everything(fleet: Fleet) -> None:
         check_stock(fleet)
         check_fulfilment(fleet)
         check_alerts(fleet)
+        check_windows(fleet)
         check_audit(fleet)
-
-
-def records_of(fleet: Fleet, topic: str) -> list[SimulatedRecord]:
-    """All committed records of a topic, partition by partition, whatever was deleted since."""
-    return [record for log in fleet.cluster.logs_of(topic) for record, _ in log.decided()]
-
-
-def messages_of(fleet: Fleet, topic: str) -> list[dict[str, Any]]:
-    """The same as JSON."""
-    return [json.loads(record.value or b"null") for record in records_of(fleet, topic)]
-
-
-def decided_of(fleet: Fleet, category: str) -> list[dict[str, Any]]:
-    """The events that our own deciders have decided: others write outside of transactions."""
-    logs = fleet.cluster.logs_of(fleet.topics.events(category))
-    return [json.loads(record.value or b"") for log in logs for record, transaction in log.decided() if transaction]
-
-
-def events_of(fleet: Fleet, category: str) -> list[dict[str, Any]]:
-    """Every event once, each stream's in the order of its versions: what readers should make of a topic."""
-    found = {(event["subject"], event["version"]): event for event in messages_of(fleet, fleet.topics.events(category))}
-    return [found[key] for key in sorted(found)]
 
 
 class Stores:
@@ -241,19 +219,6 @@ class Commands:
             self._report("what a chain sends has an id that a replay repeats", command["id"])
 
 
-def rows_in(fleet: Fleet, agent: str, table: str) -> dict[str, Any]:
-    """A table's rows over all partitions, as fresh stores have them, without their types."""
-    prefix = table.encode() + b"\x00"
-    return {
-        key[len(prefix) :].decode(errors="replace"): msgspec.msgpack.decode(raw)
-        for worker in fleet.workers
-        for (name, _), store in worker.stores.items()
-        if name == agent
-        for key, raw in store.rows().items()
-        if key.startswith(prefix)
-    }
-
-
 def check_snapshots(fleet: Fleet, aggregate: Aggregate[Any, Any, Any]) -> None:
     """Each snapshot is the fold of its stream's events, at its newest version."""
     decided: dict[str, list[Any]] = {}
@@ -319,71 +284,3 @@ def check_heard(fleet: Fleet) -> None:
             if found != wanted:
                 seen = f"{topic}/{log.partition}: heard {found.count} of {wanted.count}"
                 fleet.watch.report("each record is folded once, in order", seen)
-
-
-def check_stock(fleet: Fleet) -> None:
-    """Stock is its history, and never negative."""
-    available: Counter[str] = Counter()
-    signs = {"stocked": 1, "reserved": -1, "released": 1}
-    for event in decided_of(fleet, "inventory"):
-        data = event["data"]
-        available[event["subject"]] += signs.get(event["type"].split(".")[1], 0) * data["quantity"]
-        if not available[event["subject"]] == data["available"] >= 0:
-            seen = f"{event['id']}: {data['available']} is told, {available[event['subject']]} is left"
-            fleet.watch.report("stock is its history and never negative", seen)
-
-
-def check_fulfilment(fleet: Fleet) -> None:
-    """Every order that the fleet fulfils has ended: shipped, or cancelled with nothing set aside and all refunded."""
-    aside: Counter[str] = Counter()
-    for event in decided_of(fleet, "inventory"):
-        sign = {"reserved": 1, "released": -1}.get(event["type"].split(".")[1], 0)
-        if sign:
-            aside[event["data"]["order_id"]] += sign * event["data"]["quantity"]
-    types: dict[str, list[str]] = {}
-    for event in decided_of(fleet, "orders"):
-        if event["type"] == "order.created.v1" and event["data"].get("fulfil"):
-            types[event["subject"]] = []
-        if event["subject"] in types:
-            types[event["subject"]].append(event["type"].split(".")[1])
-    for order_id, seen in types.items():
-        _check_order(fleet, order_id, seen, aside[order_id])
-    instances = rows_in(fleet, "chaining-fulfilment", "instances")
-    for order_id in sorted(types.keys() ^ instances.keys()):
-        fleet.watch.report("every chain ends", f"{order_id} has no instance, or no order")
-    for order_id, instance in instances.items():
-        if not instance["finished"]:
-            fleet.watch.report("every chain ends", f"{order_id} waits for {instance['waiting_for']}")
-    for timer in rows_in(fleet, "chaining-fulfilment", "timers"):
-        fleet.watch.report("timers fire once", f"{timer!r} is left")
-
-
-def _check_order(fleet: Fleet, order_id: str, types: list[str], aside: int) -> None:
-    seen = f"{order_id}: {', '.join(types)}; {aside} pieces set aside"
-    shipped, cancelled = "shipped" in types, "cancelled" in types
-    refunded = cancelled and "payment-processed" in types
-    repeated = any(types.count(kind) > 1 for kind in types)
-    if shipped == cancelled or repeated or (aside > 0) != shipped or ("refund-requested" in types) != refunded:
-        fleet.watch.report("every order ends well", seen)
-
-
-def check_alerts(fleet: Fleet) -> None:
-    """Each order of high value is told of once; no alert has another's id."""
-    alerts = messages_of(fleet, fleet.topics.alerts)
-    _check_unique(fleet, "alerts come once", (alert["id"] for alert in alerts))
-    found = Counter(alert["data"]["event_id"] for alert in alerts if alert["data"]["filter"] == "high-value")
-    created = [event for event in events_of(fleet, "orders") if event["type"] == "order.created.v1"]
-    wanted = Counter(event["id"] for event in created if float(event["data"]["total"]) > HIGH_VALUE_ABOVE)
-    if found != wanted:
-        fleet.watch.report("alerts come once", f"high-value: {dict(found)}, not {dict(wanted)}")
-    promoted = {e["subject"] for e in messages_of(fleet, fleet.topics.events("customers")) if "promoted" in e["type"]}
-    of_vips = {event["id"] for event in created if event["data"]["customer_id"] in promoted}
-    for alert in alerts:
-        if alert["data"]["filter"] == "vip" and alert["data"]["event_id"] not in of_vips:
-            fleet.watch.report("alerts come once", f"vip: {alert['id']} is about nobody important")
-
-
-def _check_unique(fleet: Fleet, invariant: str, ids: Iterable[str]) -> None:
-    for id_, count in Counter(ids).items():
-        if count > 1:
-            fleet.watch.report(invariant, f"{id_} is there {count} times")

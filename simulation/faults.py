@@ -7,6 +7,10 @@ from enum import StrEnum
 from random import Random
 
 
+class Died(BaseException):
+    """The process ends here: nothing that it still does has any effect."""
+
+
 class Kind(StrEnum):
     """What happens. Most name a worker; `effect` and `skip` say at which of its side effects, else it is at once."""
 

@@ -220,9 +220,10 @@ class Fleet:
         done = await drained(self, "after the faults have stopped")
         if done:
             check_directory(self)
-        self.extra_ms += round(LATER_S * 1000)
-        self.note("time", "moves on")
-        await asyncio.sleep(2.5)
+        for _ in range(2):  # once for timers, once more for windows that must have seen how long it was quiet
+            self.extra_ms += round(LATER_S * 1000)
+            self.note("time", "moves on")
+            await asyncio.sleep(2.5)
         if done and await drained(self, "after every timer was due") and await self._begin_afresh():
             check_everything(self)
 

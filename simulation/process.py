@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from aiokafka.errors import KafkaConnectionError, KafkaError, RequestTimedOutError
 
-from app.kernel.errors import StoreFailed
 from app.runtime.buckets import partitions_of
 from app.runtime.directory import Directory
 from app.runtime.holdings import Holdings
-from app.runtime.ports import PartitionStore, Progress, TopicPartition
+from app.runtime.ports import TopicPartition
 from app.runtime.shard import Shard
 from app.runtime.simulated import SimulatedClient
 from app.runtime.simulated.log import PartitionLog
 from app.runtime.world import Rows, World
 from simulation.consumer import Consumer
-from simulation.faults import Fault, Kind
-from tables.memory import MemoryStore
+from simulation.disk import Disk
+from simulation.faults import Died, Fault, Kind
 
 if TYPE_CHECKING:
     from simulation.fleet import Fleet
@@ -35,10 +34,6 @@ CURRENT: contextvars.ContextVar[Process | None] = contextvars.ContextVar("proces
 DEADLINED = frozenset({"start", "produce", "commit", "abort", "bounds", "read", "topic_ids"})
 """Requests that the engine's clients wait for with a deadline of their own."""
 TICK_EVERY_S = 1.0
-
-
-class Died(BaseException):
-    """The process ends here: nothing that it still does has any effect."""
 
 
 def task_of_process(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
@@ -354,53 +349,3 @@ class Process:
                     await self.perform("tick", partial(self.fleet.cluster.append, partition, (None, value)))
                 except KafkaError:
                     break
-
-
-class Disk:
-    """The worker's disk as one process has it mounted (`ports.StoreFactory`)."""
-
-    def __init__(self, process: Process) -> None:
-        self._process = process
-
-    def __call__(self, agent: str, partition: int) -> PartitionStore:
-        """See `ports.StoreFactory`."""
-        process = self._process
-        if not process.alive:
-            raise Died
-        return cast(PartitionStore, Mounted(process, agent, partition, process.worker.stores(agent, partition)))
-
-    def holds(self, agent: str, partition: int) -> bool:
-        """See `ports.StoreFactory`."""
-        return self._process.worker.stores.holds(agent, partition)
-
-    def forget(self, agent: str) -> None:
-        """See `ports.StoreFactory`."""
-        self._process.worker.stores.forget(agent)
-
-
-class Mounted:
-    """A store as one process holds it (`ports.PartitionStore`): gone with the process, and watched as it is written."""
-
-    def __init__(self, process: Process, agent: str, partition: int, store: MemoryStore) -> None:
-        self._process = process
-        self._agent = agent
-        self._partition = partition
-        self._store = store
-        process.fleet.watch.opened(agent, partition, store)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._alive(), name)
-
-    def write(self, rows: Mapping[bytes, bytes | None], progress: Progress) -> None:
-        """See `ports.PartitionStore`."""
-        store = self._alive()
-        process = self._process
-        if process.fleet.loop.time() < process.disk_full_until_s:
-            raise StoreFailed("simulated: no space left on device")
-        process.fleet.watch.writes(self._agent, self._partition, progress)
-        store.write(rows, progress)
-
-    def _alive(self) -> MemoryStore:
-        if not self._process.alive:
-            raise Died
-        return self._store

@@ -66,13 +66,13 @@ class _Tallying:
 
     def __call__(self, unit: UnitOfWork, record: Record, value: bytes) -> None:
         key = record.key or b""
-        if value == b"!":
-            raise ValueError("a record that no handler can bear")
         before = unit.get(TALLIES, key) or Tally(0, 0)
         after = Tally(before.count + 1, zlib.crc32(value, before.digest))
         unit.put(TALLIES, key, after)
         unit.put(ODD, key, after.count if after.count % 2 else None)
         unit.emit(self._out, key, b"%d" % after.count)
+        if value == b"!":
+            raise ValueError("a record that no handler can bear, and of which nothing may stay")
 
 
 def _hear(unit: UnitOfWork, record: Record, _: Any) -> None:

@@ -82,4 +82,32 @@ EVENTS: tuple[Mutant, ...] = (
         "self._merge(before.row, figure.row)",
         "figure.row",
     ),
+    mutant(
+        "standings only grow",
+        "chains: who waits no more is counted on",
+        "tables.chains:keep_standing",
+        "_count(unit, old[0], -1)",
+        "pass",
+    ),
+    mutant(
+        "asks stay unanswered",
+        "windows: a source that has come so far does not say so",
+        "agents.windowing:_Windower._advance",
+        "self._inbox.tell(unit, by, Passed(unit.partition, passed))",
+        "pass",
+    ),
+    mutant(
+        "what a bug has changed stays",
+        "dead letters: a record that cannot be handled leaves its first half",
+        "app.runtime.careful:CarefulFold._fold",
+        'return RAISED, f"{type(error)',
+        'self._folded.unit.absorb(nested); return RAISED, f"{type(error)',
+    ),
+    mutant(
+        "what is folded with care is not sent",
+        "the unit of work: derived records of a nested unit are lost",
+        "app.runtime.unit:UnitOfWork.absorb",
+        "self.emitted += nested.emitted",
+        "pass",
+    ),
 )

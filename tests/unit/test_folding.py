@@ -139,6 +139,13 @@ def test_a_parked_key_stays_parked_in_later_rounds_and_after_a_restart(shard: Sh
     assert emitted(folded(restarted, batch("a:7", start=3), position=3), DEAD) == ["7"]
 
 
+def test_every_parked_key_is_known_again_however_many_there_are(shard: Shard) -> None:
+    commit(shard, folded(shard, batch(*(f"key-{n}:bug" for n in range(1_001)))))
+    restarted = Shard(READING, 0, shard.store)
+    restarted.load_parked()
+    assert restarted.parked == {b"key-%d" % n for n in range(1_001)}
+
+
 def test_a_row_that_no_broker_takes_is_treated_like_a_bug(shard: Shard) -> None:
     found = fold_round(shard, [(batch("a:1", "a:large", "b:2"), 0)], DEAD, carefully=True)
     assert (rows(found), emitted(found, DEAD)) == ({"a": ["1"], "b": ["2"]}, ["large"])

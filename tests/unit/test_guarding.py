@@ -128,6 +128,19 @@ async def test_a_topic_that_is_made_again_while_it_is_in_use_is_refused(
     await town.end(running)
 
 
+async def test_a_guard_that_was_not_answered_looks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guarding, "LOOK_EVERY_S", 0.0)
+    town = Town()
+    running = asyncio.create_task(town.pipeline.run())
+    await town.until(State.RUNNING)
+    town.cluster.fail_next("topic_ids", times=3)
+    await asyncio.sleep(0)
+    town.cluster.delete_topic("counting.changelog")
+    town.cluster.create_topics(["counting.changelog"])
+    await town.until(State.RECOVERING)
+    await town.end(running)
+
+
 async def test_a_sleeper_that_a_rebalance_leaves_its_bucket_notices_who_had_it_meanwhile() -> None:
     """Until the next record came it served the rows of before, and the directory named the other one."""
     town = Town()
