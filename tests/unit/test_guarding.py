@@ -128,6 +128,32 @@ async def test_a_topic_that_is_made_again_while_it_is_in_use_is_refused(
     await town.end(running)
 
 
+async def test_the_group_is_told_of_what_was_committed_and_of_no_beginning() -> None:
+    """What it is told is held against the next opening, whose changelog would know nothing of it."""
+    town = Town()
+    town.cluster.append(IN, *((b"k", b"v") for _ in range(7)))
+    town.cluster.log(IN).delete_before(5)
+    running = asyncio.create_task(town.pipeline.run())
+    await town.until(State.RUNNING)
+    assert (town.pipeline.source_positions(), town.pipeline.committed_positions()) == ({IN: 5}, {})
+    for _ in range(TURNS_MAX):
+        await asyncio.gather(*map(town.pipeline.submit, town.source.fetch_all()))
+        if town.shard.position("in") == 7:
+            break
+    assert town.pipeline.committed_positions() == {IN: 7}
+    await town.end(running)
+
+
+async def test_what_is_handed_over_is_open_and_a_moment_old() -> None:
+    town = Town()
+    running = asyncio.create_task(town.pipeline.run())
+    await town.until(State.RUNNING)
+    assert (town.shard.restored, town.shard.warm) == (True, False)
+    town.pipeline.close(hand_over=True)
+    await running
+    assert (town.shard.restored, town.shard.warm, town.shard.store is not None) == (False, True, True)
+
+
 async def test_a_guard_that_was_not_answered_looks_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guarding, "LOOK_EVERY_S", 0.0)
     town = Town()

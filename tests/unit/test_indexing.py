@@ -71,6 +71,13 @@ def test_what_has_no_envelope_is_no_event(garbage: bytes, carefully: bool) -> No
     assert not folded.parked
 
 
+def test_of_two_events_with_the_same_version_the_first_one_stays() -> None:
+    """It is the one that all other readers have taken."""
+    second = json.dumps(json.loads(GIVEN[0]) | {"id": "another"}).encode()
+    _, found = indexed([GIVEN[0], second])
+    assert found[0] == GIVEN[0]
+
+
 def test_an_event_too_large_for_a_changelog_is_indexed_for_there_is_none() -> None:
     large = json.dumps(json.loads(GIVEN[0]) | {"more": "x" * 950_000}).encode()
     folded, found = indexed([large], carefully=True)

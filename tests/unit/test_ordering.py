@@ -29,7 +29,7 @@ from app.runtime.simulated import SimulatedRecord
 from app.runtime.table import Table
 from app.runtime.unit import UnitOfWork
 from loadtest.unruly import unruly
-from tables.held import GAPS, HELD, HOLDING, held_back
+from tables.held import GAPS, HELD, HOLDING, Held, held_back
 from tables.memory import MemoryStores
 
 TIME = datetime(2026, 1, 1, tzinfo=UTC)
@@ -189,3 +189,10 @@ def noted(state: int, event: Noted | OrderCreated) -> int:
 def test_aggregates_do_not_share_their_streams_name() -> None:
     with pytest.raises(ConfigurationRefused, match="first word of their own"):
         Catalogue(aggregates=(ORDER, Aggregate("note", 0, note, noted)), projections=())
+
+
+def test_what_is_held_back_is_the_record_as_it_was() -> None:
+    record = SimulatedRecord("notes.events", 0, 7, b"n", b"value", 1_234, (("generation", b"2"),))
+    held = HELD.decode(HELD.encode(Held.of(record)))
+    assert (held.topic, held.offset, held.key, held.value, held.timestamp) == ("notes.events", 7, b"n", b"value", 1_234)
+    assert [tuple(header) for header in held.headers] == [("generation", b"2")]

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
+from aiokafka.errors import ProducerFenced
 
 from app.kernel.errors import OpenRefused
+from app.runtime import opening
 from app.runtime.agent import Agent
 from app.runtime.opening import Opening, OpeningRules
 from app.runtime.ports import Record, TopicPartition, TransactionalProducer
+from app.runtime.refusals import check_adoption, check_group
 from app.runtime.shard import Shard
 from app.runtime.simulated import SimulatedClock, SimulatedCluster
 from app.runtime.stats import Restoring
@@ -111,6 +114,31 @@ async def test_adopted_state_is_taken_over_once_and_the_older_owner_refuses(town
         await open_again(town)
 
 
+async def test_the_older_owner_of_adopted_state_is_fenced(town: Town) -> None:
+    older = town.cluster.producer("eventfleet-all-0")
+    await older.start()
+    await open_again(town, transactional_id="eventfleet-other-0", adopt=frozenset({"eventfleet-all-0"}))
+    batch = older.new_batch()
+    batch.append(b"k", b"v")
+    with pytest.raises(ProducerFenced):
+        await older.produce({TopicPartition("counting.changelog", 0): batch})
+
+
+async def test_what_the_older_owner_wrote_until_it_was_fenced_is_adopted(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first restore tells only whose the state is: that one may be at work until it is fenced."""
+    row = COUNTS.prefix + b"late", COUNTS.encode(1)
+
+    def write_and_check(transactional_id: str, foreign: set[str], adopt: frozenset[str]) -> None:
+        town.cluster.append(TopicPartition("counting.changelog", 0), row)
+        check_adoption(transactional_id, foreign, adopt)
+
+    monkeypatch.setattr(opening, "check_adoption", write_and_check)
+    shard = await open_again(town, transactional_id="eventfleet-other-0", adopt=frozenset({"eventfleet-all-0"}))
+    assert shard.opened().get(row[0]) == row[1]
+
+
 async def test_another_number_of_buckets(town: Town) -> None:
     with pytest.raises(OpenRefused, match="FLEET_BUCKETS=1"):
         await open_again(town, buckets=2)
@@ -120,6 +148,13 @@ async def test_a_changelog_behind_what_the_group_was_told(town: Town) -> None:
     assert (await open_again(town, group={SOURCE: 10})).positions == {"in": 10}
     with pytest.raises(OpenRefused, match="the changelog has lost rows"):
         await open_again(town, group={SOURCE: 11})
+
+
+def test_one_of_several_readers_behind_what_the_group_was_told() -> None:
+    readers = [Shard(COUNTING, 0, positions={"in": 10}), Shard(COUNTING, 0, positions={"in": 9})]
+    check_group(SOURCE, readers, 9)
+    with pytest.raises(OpenRefused, match="restored position 9 of in/0 is behind the group's offset 10"):
+        check_group(SOURCE, readers, 10)
 
 
 async def test_a_source_that_ends_before_the_position(town: Town) -> None:

@@ -66,7 +66,9 @@ def test_who_catches_up_is_passed_by_and_has_batches_of_its_own() -> None:
     joined, behind = shard("joined", 5), shard("behind")
     behind.joined = False
     readers = {IN: [joined, behind]}
-    assert planned(plan_round([(batch(5, 6), None)], readers), behind) == ([], None)
+    plan = plan_round([(batch(0, 6), None)], readers)
+    assert (planned(plan, joined), planned(plan, behind)) == (([(5, 6)], 6), ([], None))
+    assert not plan_round([(batch(5, 6), None)], readers).gaps
     plan = plan_round([(batch(0, 6), behind)], readers)
     assert (planned(plan, joined), planned(plan, behind)) == (([], None), ([(0, 6)], 6))
 
@@ -81,3 +83,14 @@ def test_what_is_written_says_how_far_it_reflects_its_log_and_when() -> None:
     assert logged.opened().progress == Progress(17, "log", 1_234)
     assert unlogged.opened().progress == Progress(3, "log", 1_234)
     assert (logged.position("in"), unlogged.position("in")) == (3, 3)
+
+
+def test_keys_are_parked_and_freed_when_the_round_is_written() -> None:
+    one = shard()
+    one.parked = {b"freed", b"still"}
+    plan = plan_round([(batch(0, 1), None)], {IN: [one]})
+    folded = fold_plan(plan, TERMS, SimulatedCluster(SimulatedClock()).producer("id").new_batch)
+    folded.parts[one].parked, folded.parts[one].unparked = frozenset({b"new"}), frozenset({b"freed"})
+    assert one.parked == {b"freed", b"still"}
+    list(write_round(plan, folded, TERMS, {TopicPartition(Topics().changelog("counting"), 0): 1}, now_ms=1))
+    assert one.parked == {b"new", b"still"}
