@@ -220,7 +220,8 @@ class Fleet:
         done = await drained(self, "after the faults have stopped")
         if done:
             check_directory(self)
-        for _ in range(2):  # once for timers, once more for windows that must have seen how long it was quiet
+        # Once for timers; windows ask one partition after the other, and each must have seen for how long it was quiet.
+        for _ in range(4 if scene.shop else 1):
             self.extra_ms += round(LATER_S * 1000)
             self.note("time", "moves on")
             await asyncio.sleep(2.5)
