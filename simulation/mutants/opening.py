@@ -60,13 +60,6 @@ OPENING: tuple[Mutant, ...] = (
         "pass",
     ),
     mutant(
-        "old stores are trusted",
-        "age: a store that is older than tombstones are kept is not rebuilt",
-        "app.runtime.replay:Replay.start",
-        "age_s > CHANGELOG_DELETE_RETENTION_S",
-        "False",
-    ),
-    mutant(
         "the group is not asked",
         "lost changelogs: positions behind the group's offsets are not refused",
         "app.runtime.refusals:check_group",
