@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from app.audit.auditor import Auditor
-from app.audit.records import Kind, Place, Seen, place_of, seen
+from app.audit.records import Kind, Seen, place_of, seen
 from app.runtime.simulated import SimulatedRecord
 from app.runtime.simulated.log import PartitionLog
 
@@ -40,7 +40,7 @@ def _records(fleet: Fleet) -> Iterator[Seen]:
             continue
         records = [record for record, _ in log.decided()]
         for record in _once_in_order(records) if place.kind is Kind.EVENT else records:
-            yield _seen(place, record)
+            yield seen(place, record)
 
 
 def _once_in_order(records: Sequence[SimulatedRecord]) -> Sequence[SimulatedRecord]:
@@ -54,16 +54,3 @@ def _once_in_order(records: Sequence[SimulatedRecord]) -> Sequence[SimulatedReco
             at[stream] += 1
             found.append(turn)
     return found
-
-
-def _seen(place: Place, record: SimulatedRecord) -> Seen:
-    return seen(
-        place,
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        timestamp_ms=record.timestamp,
-        key=record.key,
-        value=record.value,
-        headers=record.headers,
-    )

@@ -160,7 +160,9 @@ class TopicReader:
                 self._positions[partition] = records[-1].offset + 1  # whatever comes, they are not read again
             if fetched:
                 progress_s = now
-                yield [self._seen(record, now) for records in fetched.values() for record in records]
+                yield [
+                    seen(self._places[record.topic], record, now) for records in fetched.values() for record in records
+                ]
             if await self._note_positions(ends):
                 progress_s = now
             elif now - progress_s > STALL_TIMEOUT_S:
@@ -178,19 +180,6 @@ class TopicReader:
                 del ends[partition]
                 self._consumer.pause(partition)
         return moved
-
-    def _seen(self, record: Any, now: float) -> Seen:
-        return seen(
-            self._places[record.topic],
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            timestamp_ms=record.timestamp,
-            key=record.key,
-            value=record.value,
-            headers=record.headers,
-            now=now,
-        )
 
 
 def _live(record: Any) -> tuple[str, int]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -121,20 +121,31 @@ _decode_row = msgspec.msgpack.Decoder().decode
 _ENGINE = b"\x00"
 
 
-def seen(
-    place: Place,
-    *,
-    topic: str,
-    partition: int,
-    offset: int,
-    timestamp_ms: int,
-    key: bytes | None,
-    value: bytes | None,
-    headers: Sequence[tuple[str, bytes]] = (),
-    now: float = 0.0,
-) -> Seen:
+class RawRecord(Protocol):
+    """A record as consumers give it; its timestamp is in milliseconds."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+def seen(place: Place, raw: RawRecord, now: float = 0.0) -> Seen:
     """The record with what its bytes say. Bytes that say nothing leave `message` or `row` empty."""
-    made = Seen(place, topic, partition, offset, timestamp_ms, key or b"", value, dict(headers), now)
+    value = raw.value
+    made = Seen(
+        place, raw.topic, raw.partition, raw.offset, raw.timestamp, raw.key or b"", value, dict(raw.headers), now
+    )
     if place.kind is Kind.ROW:
         _read_row(made)
     else:

@@ -87,17 +87,7 @@ def encoded(topic: str, told: Any) -> bytes:
 def _seen(raw: Raw) -> Seen:
     place = place_of(raw.topic)
     assert isinstance(place, Place)
-    return seen(
-        place,
-        topic=raw.topic,
-        partition=raw.partition,
-        offset=raw.offset,
-        timestamp_ms=raw.timestamp,
-        key=raw.key,
-        value=raw.value,
-        headers=raw.headers,
-        now=0.5,
-    )
+    return seen(place, raw, 0.5)
 
 
 class Desk:
