@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from app.runtime.batch import Batch
 from app.runtime.ports import Cluster, TopicPartition
@@ -38,18 +38,25 @@ def near(far_records: int) -> int:
 
 
 class CatchUp:
-    """Feeds shards that are far behind until they are near, then reports them as joined. One task per shard."""
+    """Feeds shards that are far behind until they are near and join the others. One task per shard.
 
-    def __init__(self, cluster: Cluster, submit: Submit, far_records: int) -> None:
+    `on_joined` is called whenever one has: from then on its sources are to be fetched from its positions on, too.
+    """
+
+    def __init__(self, cluster: Cluster, submit: Submit, on_joined: Callable[[], None], far_records: int) -> None:
         self._cluster = cluster
         self._submit = submit
-        self._near = near(far_records)
+        self._on_joined = on_joined
+        self._far, self._near = far_records, near(far_records)
         self._tasks: dict[Shard, asyncio.Task[None]] = {}
 
-    def start(self, shards: Iterable[Shard], joined: Callable[[Shard], Awaitable[None]]) -> None:
-        """Begin; `joined` is called for each shard once it is near."""
+    def start(self, shards: Sequence[Shard], readers: Mapping[TopicPartition, Sequence[Shard]]) -> None:
+        """Begin with those of `shards` that are far behind others among `readers`; the rest have joined."""
+        behind = shards_far_behind(readers, self._far)
         for shard in shards:
-            self._tasks[shard] = asyncio.create_task(self._catch_up(shard, joined))
+            shard.joined = shard not in behind
+            if not shard.joined:
+                self._tasks[shard] = asyncio.create_task(self._catch_up(shard))
 
     async def leave(self, shard: Shard) -> None:
         """End it for one shard."""
@@ -60,11 +67,12 @@ class CatchUp:
     async def stop(self) -> None:
         """End all of it; positions that were committed stay."""
         tasks = list(self._tasks.values())
+        self._tasks.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _catch_up(self, shard: Shard, joined: Callable[[Shard], Awaitable[None]]) -> None:
+    async def _catch_up(self, shard: Shard) -> None:
         name, backoff_s = f"{shard.agent.name}/{shard.partition}", 0.5
         log.info("%s is far behind and catches up by itself", name)
         while True:
@@ -75,7 +83,8 @@ class CatchUp:
                 log.warning("%s: catching up failed, trying again: %r", name, error)
                 await asyncio.sleep(backoff_s)
         log.info("%s is near and joins the others", name)
-        await joined(shard)
+        shard.joined = True
+        self._on_joined()
 
     async def _read_on(self, shard: Shard) -> bool:
         """Read each source to the end that it has now; whether all were near."""

@@ -14,7 +14,8 @@ import msgspec
 
 from app.runtime.codec import NOT_JSON
 from app.runtime.compacted import follow_compacted, read_compacted
-from app.runtime.ports import Cluster, TopicPartition
+from app.runtime.outbox import Outbox
+from app.runtime.ports import Cluster, TopicPartition, TransactionalProducer
 from app.runtime.settings import Settings
 from app.runtime.topics import Topics
 
@@ -51,6 +52,13 @@ class Announcement(msgspec.Struct, frozen=True):
     def value(self, now_ms: int) -> bytes:
         """The record's value."""
         return msgspec.json.encode(msgspec.structs.replace(self.entry, opened_ms=now_ms))
+
+    async def tell(self, producer: TransactionalProducer, now_ms: int) -> None:
+        """Write it, in a transaction of its own: readers see it when this returns."""
+        outbox = Outbox(producer.new_batch)
+        outbox.add_rows(self.partition, [(self.key, self.value(now_ms))])
+        await outbox.produce(producer)
+        await producer.commit()
 
 
 class Directory:

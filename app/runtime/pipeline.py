@@ -4,32 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
-from typing import Any
-
-from aiokafka.errors import KafkaError
+from collections.abc import Sequence
 
 from app.kernel.errors import OpenRefused, RetryablePipelineError
 from app.runtime.batch import Batch
-from app.runtime.catching_up import CatchUp, shards_far_behind
+from app.runtime.catching_up import CatchUp
 from app.runtime.guarding import TopicGuard
 from app.runtime.inbox import Inbox, Waiting, settle
 from app.runtime.lifecycle import State, check_step
 from app.runtime.opening import Opening, OpeningRules, TopicsMissing
-from app.runtime.outbox import Outbox
-from app.runtime.ports import (
-    TopicPartition,
-    TransactionalProducer,
-)
+from app.runtime.patience import EXPECTED, pause_s, unless
+from app.runtime.ports import TopicPartition, TransactionalProducer
 from app.runtime.rounds import Plan, Terms, fold_plan, plan_round, write_round
-from app.runtime.shard import Shard, readers_of
+from app.runtime.served import Served
+from app.runtime.shard import Shard
 from app.runtime.stats import PipelineStats
 from app.runtime.world import World
 
 log = logging.getLogger(__name__)
-
-EXPECTED = (KafkaError, OSError, TimeoutError, RetryablePipelineError)
-"""What brokers and networks do: recovered from without a stack trace."""
 
 
 class Pipeline:
@@ -56,7 +48,6 @@ class Pipeline:
 
     def __init__(self, bucket: int, shards: Sequence[Shard], world: World, stats: PipelineStats | None = None) -> None:
         self.bucket = bucket
-        self.shards = self._wanted = tuple(shards)
         self.state = State.NEW
         self.stats = stats or PipelineStats()
         self.refusal: str | None = None
@@ -64,7 +55,7 @@ class Pipeline:
         self.transactional_id = world.settings.transactional_id(bucket)
         self._world = world
         self._terms = Terms(world.topics, world.settings.buckets, self.transactional_id)
-        self._readers = readers_of(self.shards)
+        self._served = Served(shards)
         self._epochs: dict[TopicPartition, int] = {}
         self._producer: TransactionalProducer | None = None
         self._inbox = Inbox(world.settings, world.clock)
@@ -72,16 +63,21 @@ class Pipeline:
         self._idle.set()
         self._must_seek = self._must_announce = self._hand_over = False
         self._failures = 0
-        self._catching_up: CatchUp | None = None
+        self._catching_up = CatchUp(world.cluster, self.submit, self._seek_soon, world.settings.catch_up_records)
         self._guard = TopicGuard(world.cluster, self._replaced)
         self._trouble: RetryablePipelineError | None = None
 
     # What others may ask
 
     @property
+    def shards(self) -> Sequence[Shard]:
+        """What is served now."""
+        return self._served.now
+
+    @property
     def sources(self) -> Sequence[TopicPartition]:
         """The source partitions of this bucket."""
-        return tuple(self._readers)
+        return tuple(self._served.readers)
 
     @property
     def ready(self) -> bool:
@@ -91,16 +87,15 @@ class Pipeline:
     @property
     def settled(self) -> bool:
         """Whether what is served is what was asked for, and nobody is far behind."""
-        return self.ready and self._wanted is self.shards and all(shard.joined for shard in self.shards)
+        return self.ready and self._served.settled
 
     def source_positions(self) -> dict[TopicPartition, int]:
         """Per source the position that every agent has passed."""
-        return {source: min(s.position(source.topic) for s in shards) for source, shards in self._readers.items()}
+        return self._served.positions()
 
     def committed_positions(self) -> dict[TopicPartition, int]:
         """Those of them that rounds have committed: what may be told to the group, which is held against us later."""
-        at = {source: min(s.positions.get(source.topic, 0) for s in shards) for source, shards in self._readers.items()}
-        return {source: position for source, position in at.items() if position}
+        return self._served.committed_positions()
 
     async def submit(self, batch: Batch, only: Shard | None = None) -> None:
         """Hand over a batch and wait until a round has taken it, or it was dropped and will be fetched again."""
@@ -134,8 +129,7 @@ class Pipeline:
 
         New ones that cannot be opened are left out, and `left_out` says why.
         """
-        if set(shards) != set(self._wanted):
-            self._wanted = tuple(shards)
+        if self._served.want(shards):
             self._inbox.wake()
 
     def close(self, *, hand_over: bool = False) -> None:
@@ -144,7 +138,7 @@ class Pipeline:
         `hand_over`: leave the stores open for the standby that comes; until then their rows may be shown as old ones.
         """
         self._hand_over = hand_over
-        for shard in self.shards if hand_over else ():
+        for shard in self._served if hand_over else ():
             shard.warm = shard.restored
         self._closing.set()
         self._inbox.owned.set()
@@ -169,7 +163,7 @@ class Pipeline:
     async def _attempt(self) -> None:
         self._to(State.OPENING)
         try:
-            await asyncio.wait_for(self._until_closing(self._open()), self._world.settings.open_timeout)
+            await asyncio.wait_for(unless(self._closing, self._open()), self._world.settings.open_timeout)
             if self._closing.is_set():
                 return
             self._to(State.RUNNING)
@@ -180,39 +174,25 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - the pipeline's edge: one way out of every error
             await self._recover(error)
 
-    async def _until_closing(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run the work, but give it up at once when the pipeline is closed meanwhile."""
-        task = asyncio.create_task(work)
-        closing = asyncio.create_task(self._closing.wait())
-        try:
-            await asyncio.wait({task, closing}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                await task
-        finally:
-            for pending in (task, closing):
-                pending.cancel()
-            await asyncio.gather(task, closing, return_exceptions=True)
-
     async def _open(self) -> None:
         world, started = self._world, self._world.clock.monotonic()
         producer = self._producer = world.cluster.producer(self.transactional_id)
         await producer.start()
         world.on_effect("fenced")
-        wanted, opening = self._wanted, self._opening()
-        self._take(wanted, instead_of=wanted)
+        wanted, opening = self._served.wanted, self._opening()
+        self._served.take(wanted, instead_of=wanted)
         beside = [shard for shard in wanted if shard.agent.building]
         await opening.open(producer, [shard for shard in wanted if shard not in beside], world.group_offset)
         out = await self._open_beside(opening, producer, beside)
-        self._take(tuple(shard for shard in wanted if shard not in out), instead_of=wanted)
+        self._served.take(tuple(shard for shard in wanted if shard not in out), instead_of=wanted)
         world.on_effect("restored")
         self._must_announce = False
         await self._announce(producer)
-        self._start_catching_up(self.shards)
+        self._catching_up.start(self.shards, self._served.readers)
         self._trouble = None
         self._guard.start(self.shards, opening.log_topics(self.shards))
         # Not here: what is fetched behind a seek would come before rounds are running, be dropped, and not come again.
-        self._must_seek = True
-        self._inbox.wake()
+        self._seek_soon()
         self.stats.opened(world.clock.monotonic() - started)
         log.info(
             "%s open: %d rows restored in %.2f s%s",
@@ -228,12 +208,6 @@ class Pipeline:
             self.transactional_id, settings.buckets, world.topics, settings.adopted_ids, settings.loss_accepted
         )
         return Opening(world.cluster, world.stores, world.clock, rules, self.stats.opening())
-
-    def _take(self, shards: tuple[Shard, ...], *, instead_of: tuple[Shard, ...]) -> None:
-        """Serve these from now on. What was asked for meanwhile still is."""
-        self._wanted = shards if self._wanted is instead_of else self._wanted
-        self.shards = shards
-        self._readers = readers_of(shards)
 
     async def _open_beside(
         self, opening: Opening, producer: TransactionalProducer, shards: Sequence[Shard]
@@ -253,19 +227,19 @@ class Pipeline:
 
     async def _change_shards(self) -> None:
         """Between two rounds: open what is new, let go of what is gone, and tell the directory. Others are read on."""
-        wanted, producer, opening = self._wanted, self._producer, self._opening()
+        served, producer, opening = self._served, self._producer, self._opening()
         if producer is None:
             raise RetryablePipelineError("the producer is gone")
-        new = [shard for shard in wanted if shard not in self.shards]
-        gone = [shard for shard in self.shards if shard not in wanted]
+        wanted = served.wanted
+        new = [shard for shard in wanted if shard not in served.now]
+        gone = [shard for shard in served.now if shard not in wanted]
         out = await self._open_beside(opening, producer, new)
-        self._take(tuple(shard for shard in wanted if shard not in out), instead_of=wanted)
+        self._served.take(tuple(shard for shard in wanted if shard not in out), instead_of=wanted)
         await self._announce(producer)
         for shard in gone:
-            if self._catching_up is not None:
-                await self._catching_up.leave(shard)
+            await self._catching_up.leave(shard)
             shard.release()
-        self._start_catching_up([shard for shard in new if shard not in out])
+        self._catching_up.start([shard for shard in new if shard not in out], served.readers)
         await self._guard.stop()
         self._guard.start(self.shards, opening.log_topics(self.shards))
         await self._seek_all()
@@ -275,29 +249,15 @@ class Pipeline:
         """Tell the directory that this worker serves the bucket from now on."""
         announcement = self._world.announcement
         if announcement is not None:
-            outbox = Outbox(producer.new_batch)
             agents = dict.fromkeys(shard.agent.name for shard in self.shards)
-            value = announcement.of_agents(tuple(agents)).value(self._world.clock.epoch_ms())
-            outbox.add_rows(announcement.partition, [(announcement.key, value)])
-            await outbox.produce(producer)
-            await producer.commit()
+            await announcement.of_agents(tuple(agents)).tell(producer, self._world.clock.epoch_ms())
 
     async def _announce_anew(self) -> None:
         if self._must_announce and self._producer is not None:
             self._must_announce = False
             await self._announce(self._producer)
 
-    def _start_catching_up(self, shards: Sequence[Shard]) -> None:
-        far_records = self._world.settings.catch_up_records
-        behind = shards_far_behind(self._readers, far_records).intersection(shards)
-        for shard in shards:
-            shard.joined = shard not in behind
-        if behind:
-            self._catching_up = self._catching_up or CatchUp(self._world.cluster, self.submit, far_records)
-            self._catching_up.start([shard for shard in shards if shard in behind], self._joined)
-
-    async def _joined(self, shard: Shard) -> None:
-        shard.joined = True
+    def _seek_soon(self) -> None:
         self._must_seek = True
         self._inbox.wake()
 
@@ -311,9 +271,9 @@ class Pipeline:
         try:
             if self._trouble is not None:
                 raise self._trouble
-            if self._wanted is not self.shards and not self._closing.is_set():
+            if self._served.changing and not self._closing.is_set():
                 limit_s = self._world.settings.open_timeout
-                await asyncio.wait_for(self._until_closing(self._change_shards()), limit_s)
+                await asyncio.wait_for(unless(self._closing, self._change_shards()), limit_s)
             elif self._must_seek:
                 self._must_seek = False
                 await asyncio.wait_for(self._announce_anew(), self._world.settings.round_timeout)
@@ -328,7 +288,7 @@ class Pipeline:
     async def _round(self, todo: Sequence[Waiting]) -> None:
         fresh = [(w.batch, w.only) for w in todo if self._is_fresh(w)]
         self.stats.batches_dropped += len(todo) - len(fresh)
-        plan = plan_round(fresh, self._readers)
+        plan = plan_round(fresh, self._served.readers)
         if plan.pieces:
             await self._transact(plan)
         for source in plan.gaps:
@@ -338,7 +298,7 @@ class Pipeline:
     def _is_fresh(self, waiting: Waiting) -> bool:
         """Whether the batch was fetched after the last seek, or is for a shard alone that is still served."""
         if waiting.only is not None:
-            return waiting.only in self.shards
+            return waiting.only in self._served
         return waiting.batch.epoch == self._epochs.get(waiting.batch.partition)
 
     async def _transact(self, plan: Plan) -> None:
@@ -365,13 +325,13 @@ class Pipeline:
         self.stats.round(folded.parts, (t0, t1, t2, t3, clock.monotonic()))
 
     async def _seek_all(self) -> None:
-        for source in self._readers:
+        for source in self._served.readers:
             await self._seek(source)
 
     async def _seek(self, source: TopicPartition) -> None:
-        joined = [shard.position(source.topic) for shard in self._readers[source] if shard.joined]
-        if joined:
-            self._epochs[source] = await self._world.source.seek(source, min(joined))
+        offset = self._served.next_offset(source)
+        if offset is not None:
+            self._epochs[source] = await self._world.source.seek(source, offset)
 
     # Ways out
 
@@ -392,14 +352,12 @@ class Pipeline:
             log.error("%s starts over (%d)", self.transactional_id, self._failures, exc_info=error)
         self._inbox.drop()
         await self._release()
-        pause = min(0.1 * 2 ** min(self._failures - 1, 20), self._world.settings.backoff_max)
-        await self._until_closing(self._world.clock.sleep(pause))
+        pause = pause_s(self._failures, self._world.settings.backoff_max)
+        await unless(self._closing, self._world.clock.sleep(pause))
 
     async def _release(self) -> None:
         """Abort, drop the producer, close the stores. Every step has a deadline; none of them can fail the others."""
-        if self._catching_up is not None:
-            await self._catching_up.stop()
-            self._catching_up = None
+        await self._catching_up.stop()
         await self._guard.stop()
         producer, self._producer = self._producer, None
         limit = self._world.settings.close_timeout / 4
@@ -409,8 +367,8 @@ class Pipeline:
                     await asyncio.wait_for(step(), limit)
                 except Exception as error:  # noqa: BLE001 - the next owner's start fences what is left
                     log.info("%s: %s on the way out: %r", self.transactional_id, step.__name__, error)
-        for shard in dict.fromkeys((*self.shards, *self._wanted)):
-            if self._hand_over and shard in self.shards and shard in self._wanted:
+        for shard in self._served.known():
+            if self._hand_over and shard in self._served.now and shard in self._served.wanted:
                 shard.restored = False
                 continue
             try:

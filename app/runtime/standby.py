@@ -6,9 +6,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
 
-from aiokafka.errors import KafkaError
-
 from app.kernel.errors import FleetError, OpenRefused
+from app.runtime.patience import EXPECTED, pause_s, unless
 from app.runtime.ports import Clock, Cluster, LogBounds, StoreFactory, TopicPartition
 from app.runtime.replay import Replay, Written
 from app.runtime.shard import META_KEY, Shard
@@ -63,14 +62,9 @@ class Standby:
 
     async def run(self) -> None:
         """Follow until `close`. Errors are waited out; a log that must not be followed is left alone, loudly."""
-        following = asyncio.create_task(self._follow_for_ever())
-        closing = asyncio.create_task(self._closing.wait())
         try:
-            await asyncio.wait({following, closing}, return_when=asyncio.FIRST_COMPLETED)
+            await unless(self._closing, self._follow_for_ever())
         finally:
-            for task in (following, closing):
-                task.cancel()
-            await asyncio.gather(following, closing, return_exceptions=True)
             for shard in self.shards:
                 if shard not in self._hand_over:
                     self._release(shard)
@@ -82,13 +76,19 @@ class Standby:
             except OpenRefused as error:
                 log.error("bucket %d cannot be kept warm: %s", self.bucket, error)  # noqa: TRY400 - a refusal, no defect
                 await self._closing.wait()
-            except (KafkaError, OSError, TimeoutError, FleetError) as error:
-                self._failures += 1
-                self.caught_up = False
-                log.warning("standing by for bucket %d begins again (%d): %r", self.bucket, self._failures, error)
-                for shard in self.shards:
-                    self._release(shard)
-                await self._clock.sleep(min(0.1 * 2 ** min(self._failures, 20), BACKOFF_S_MAX))
+            except Exception as error:  # noqa: BLE001 - the standby's edge: one way out of every error
+                await self._begin_again(error)
+
+    async def _begin_again(self, error: Exception) -> None:
+        self._failures += 1
+        self.caught_up = False
+        if isinstance(error, EXPECTED):
+            log.warning("standing by for bucket %d begins again (%d): %r", self.bucket, self._failures, error)
+        else:
+            log.error("standing by for bucket %d begins again (%d)", self.bucket, self._failures, exc_info=error)
+        for shard in self.shards:
+            self._release(shard)
+        await self._clock.sleep(pause_s(self._failures, BACKOFF_S_MAX))
 
     async def _follow(self) -> None:
         ids = await self._cluster.topic_ids(sorted({self._replay.log_of(shard).topic for shard in self.shards}))

@@ -16,7 +16,7 @@ LIVENESS: tuple[Mutant, ...] = (
         "open without a seek",
         "liveness: what was fetched before a pipeline ran is not asked for again",
         "app.runtime.pipeline:Pipeline._open",
-        "self._must_seek = True",
+        "self._seek_soon()",
         "pass",
     ),
     mutant(

@@ -156,3 +156,16 @@ def test_a_failing_disk_is_no_records_fault(shard: Shard) -> None:
         folded(shard, batch("a:1", "a:store"))
     with pytest.raises(RetryablePipelineError):
         folded(shard, batch("a:garbage", "a:store"))
+
+
+def test_a_disk_that_fails_once_ends_the_round_and_is_not_tried_on(shard: Shard) -> None:
+    failures = ["first"]
+
+    def once(unit: UnitOfWork, record: Record, message: str) -> None:
+        if failures:
+            raise StoreFailed(failures.pop())
+        fold(unit, record, message)
+
+    agent = Agent("reading", ("in",), decode, once, (SEEN,))
+    with pytest.raises(StoreFailed, match="first"):
+        folded(Shard(agent, 0, shard.store), batch("a:1"))

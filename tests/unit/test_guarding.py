@@ -265,3 +265,17 @@ async def test_an_agent_that_is_new_beside_others_may_stop_before_it_has_come_as
     town.shard.release()
     with pytest.raises(OpenRefused, match="behind the group"):
         await (await _opened(town, told=9)).open(owner, [older, town.shard], town.group_offset)
+
+
+async def test_who_serves_is_told_before_the_first_round() -> None:
+    """Readers of the directory see it at once: it does not wait for a transaction that comes with the first event."""
+    town = Town()
+    running = asyncio.create_task(town.pipeline.run())
+    await town.until(State.RUNNING)
+    directory = TopicPartition(Topics().directory, 0)
+    assert len(town.cluster.records(directory)) == 1
+    async with town.cluster.reader() as reader:
+        assert (await reader.bounds([directory]))[directory].end > 0
+        chunks = [chunk async for chunk in reader.read({directory: 0}, {directory: 1})]
+    assert [record.key for chunk in chunks for record in chunk.records] == [b"all/0"]
+    await town.end(running)

@@ -9,10 +9,10 @@ from aiokafka.errors import ProducerFenced
 
 from app.kernel.errors import OpenRefused
 from app.runtime import opening
-from app.runtime.agent import Agent
+from app.runtime.agent import Agent, redrivable
 from app.runtime.opening import Opening, OpeningRules
-from app.runtime.ports import Record, TopicPartition, TransactionalProducer
-from app.runtime.refusals import check_adoption, check_group
+from app.runtime.ports import LogBounds, Record, TopicPartition, TransactionalProducer
+from app.runtime.refusals import check_adoption, check_group, check_position
 from app.runtime.shard import Shard
 from app.runtime.simulated import SimulatedClock, SimulatedCluster
 from app.runtime.stats import Restoring
@@ -177,3 +177,13 @@ def test_memory_stores_forget() -> None:
     stores("a", 0)
     stores.lose()
     assert stores("a", 0).progress is None
+
+
+def test_a_shard_that_never_heard_of_redrives_hears_of_those_to_come_alone() -> None:
+    """What lies there was told to whoever was before it."""
+    agent = redrivable(COUNTING, TOPICS.redrive)
+    shard = Shard(agent, 0)
+    bounds = LogBounds(3, 9)
+    check_position(shard, TOPICS.redrive, bounds, accept_loss=frozenset())
+    check_position(shard, "in", bounds, accept_loss=frozenset())
+    assert (shard.position(TOPICS.redrive), shard.position("in")) == (9, 3)

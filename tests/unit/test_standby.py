@@ -14,7 +14,8 @@ from app.domain.order import ORDER, CreateOrder, Item, ProcessPayment
 from app.kernel import Command, Envelope
 from app.projections.orders import ORDERS
 from app.runtime.codec import Codec
-from app.runtime.ports import Progress, TopicPartition
+from app.runtime.ports import LogChunk, Progress, TopicPartition
+from app.runtime.replay import Replay, Written
 from app.runtime.shard import Shard
 from app.runtime.standby import Standby
 from app.runtime.topics import partition_of
@@ -134,6 +135,27 @@ async def test_errors_are_waited_out(town: Town) -> None:
     running = asyncio.create_task(standby.run())
     await until(lambda: standby.caught_up)
     assert projected(standby, "o3") is not None
+    standby.close()
+    await running
+
+
+async def test_an_error_that_nobody_expects_is_told_and_waited_out_too(
+    town: Town, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    send(town, [create(number) for number in range(5)])
+    await town.live()
+    standby = standby_of(town, MemoryStores())
+    apply, failures = Replay.apply, ["a bug"]
+
+    def once(replay: Replay, shard: Shard, chunk: LogChunk) -> Written:
+        if failures:
+            raise ZeroDivisionError(failures.pop())
+        return apply(replay, shard, chunk)
+
+    monkeypatch.setattr(Replay, "apply", once)
+    running = asyncio.create_task(standby.run())
+    await until(lambda: standby.caught_up)
+    assert "ZeroDivisionError: a bug" in caplog.text
     standby.close()
     await running
 
