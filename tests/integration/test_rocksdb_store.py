@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -24,6 +26,7 @@ from tables.opening import ASIDE_SUFFIX, PROGRESS_KEY, StoreInUse
 from tables.store import RocksDBStore, RocksDBStores
 
 ROWS = 50
+FLUSHES, FLUSHES_TIMEOUT_S = 12, 60.0
 
 WRITER = """
 import sys
@@ -42,6 +45,22 @@ for turn in range(1, 1_000_000):
     if turn == 400:
         print("far enough", flush=True)
 """
+
+
+SMALL_WRITER = """
+import sys
+from pathlib import Path
+from app.runtime.ports import Progress
+from app.runtime.settings import Settings
+from tables.budget import RocksDBBudget
+from tables.store import RocksDBStores
+
+settings = Settings(rocksdb_write_buffer_bytes=1 << 20)
+store = RocksDBStores(Path(sys.argv[1]), RocksDBBudget.of(settings, stores=1))("agent", 0)
+for turn in range(1, 10_000_000):
+    store.write({b"row": b"%d" % turn}, Progress(turn, "log", turn))
+"""
+"""Rows as small as the progress: a flush that could come between the two would do so half of the time."""
 
 
 def budget(**settings: int) -> RocksDBBudget:
@@ -66,6 +85,33 @@ def test_kill_9_leaves_an_older_but_consistent_store(tmp_path: Path) -> None:
     found = dict(store.scan(b"row"))
     assert found == {b"row%02d" % n: b"%d" % progress.position for n in range(ROWS)}
     store.close()
+
+
+def test_rows_and_progress_are_flushed_together_or_not_at_all(tmp_path: Path) -> None:
+    """Each copy is what a crash at that moment would have left: what memtables held is gone, and no log has it."""
+    writer = subprocess.Popen([sys.executable, "-c", SMALL_WRITER, str(tmp_path / "live")])
+    seen: set[int] = set()
+    deadline = time.monotonic() + FLUSHES_TIMEOUT_S
+    try:
+        while len(seen) < FLUSHES and time.monotonic() < deadline:
+            copy = tmp_path / f"copy-{time.monotonic_ns()}"
+            os.kill(writer.pid, signal.SIGSTOP)
+            if not list((tmp_path / "live").glob("tables/agent/0/*.sst")):
+                os.kill(writer.pid, signal.SIGCONT)
+                time.sleep(0.01)
+                continue
+            shutil.copytree(tmp_path / "live", copy)
+            os.kill(writer.pid, signal.SIGCONT)
+            store = open_store(copy)
+            position = store.progress.position if store.progress else 0
+            assert store.get(b"row") == (b"%d" % position if position else None)
+            seen.add(position)
+            store.close()
+            shutil.rmtree(copy)
+    finally:
+        writer.kill()
+        writer.wait()
+    assert len(seen) >= FLUSHES, "the memtables were flushed too seldom to tell"
 
 
 def written(directory: Path) -> Path:

@@ -279,3 +279,16 @@ async def test_who_serves_is_told_before_the_first_round() -> None:
         chunks = [chunk async for chunk in reader.read({directory: 0}, {directory: 1})]
     assert [record.key for chunk in chunks for record in chunk.records] == [b"all/0"]
     await town.end(running)
+
+
+async def test_who_hands_a_batch_to_a_pipeline_that_does_not_run_is_let_go() -> None:
+    """It will be fetched again once the pipeline runs. Waiting, it would hold up the consumer, and a rebalance."""
+    town = Town()
+    batch = Batch(IN, [], 0, 0, 1)
+    await asyncio.wait_for(town.pipeline.submit(batch), 5.0)
+    running = asyncio.create_task(town.pipeline.run())
+    await town.until(State.RUNNING)
+    await town.pipeline.suspend(1.0)
+    await asyncio.wait_for(town.pipeline.submit(batch), 5.0)
+    assert town.pipeline.stats.batches_dropped == 2
+    await town.end(running)
