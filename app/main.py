@@ -48,7 +48,7 @@ def make_app(settings: Settings, catalogue: Catalogue = CATALOGUE) -> RoleApp:
     windows = [ServedWindow(window, windowing_name(window)) for window in catalogue.windows]
     read_models = _served_read_models(catalogue)
     add_routes(app, _served_aggregates(catalogue), chains, read_models, windows, RocksDBCollector(budget))
-    app.upkeep.append(lambda: _fill_gaps(app, catalogue))
+    app.upkeep["filling gaps"] = lambda: _fill_gaps(app, catalogue)
     return app
 
 

@@ -195,6 +195,10 @@ class Holdings:
         async def in_turn() -> None:
             if before is not None:
                 await asyncio.wait([before])
-            await run()
+            try:
+                await run()
+            except Exception:
+                log.exception("bucket %d is served here no more, until the next rebalance", bucket)
+                raise
 
         self._tasks[bucket] = self._spawn(in_turn())

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import faust
-import msgspec
 from faust.types import TP
 
 from app.kernel.errors import ConfigurationRefused, FleetError
 from app.runtime.agent import Agent
+from app.runtime.background import Background, Work
 from app.runtime.batch import Batch
 from app.runtime.directory import Directory
 from app.runtime.faust_shell import commands as _commands  # noqa: F401 - replaces Faust's own
@@ -29,6 +28,7 @@ from app.runtime.pipeline import Pipeline
 from app.runtime.ports import Clock, Cluster, StoreFactory, TopicPartition
 from app.runtime.settings import Settings
 from app.runtime.shard import Shard
+from app.runtime.ticking import tell_the_time
 from app.runtime.topics import Topics
 from app.runtime.unit import Emitted
 from app.runtime.world import OnEffect, Rows, World
@@ -38,15 +38,12 @@ log = logging.getLogger(__name__)
 WATCH_EVERY_S = 1.0
 ANSWER_AGE_MS_MAX = 5_000
 """A source whose broker has not answered a fetch for longer may hold records that nobody knows of."""
-TICK_EVERY_S = 1.0
 MEND_EVERY_S = 5.0
 
 CommitListener = Callable[[Shard, Rows], None]
 """Told of rows that were written here: in a round, or while standing by."""
 RoundListener = Callable[[Shard, Rows, Sequence[Emitted]], None]
 """Told of a shard's part of a committed round, rows and derived records: by the worker that serves it alone."""
-Upkeep = Callable[[], Coroutine[Any, Any, None]]
-"""Work in the background, from when buckets come here until the worker stops."""
 
 
 class RoleApp(faust.App):
@@ -73,17 +70,18 @@ class RoleApp(faust.App):
         self.fleet_topics = Topics(settings.topic_prefix)
         self._agents_of = agents_of
         self.fleet_agents = checked(agents_of({}))
+        self._background, self._upkeep_begun = Background(clock), False
         self.holdings = Holdings(
             settings,
             lambda: self.fleet_agents,
             self._world,
-            on_caught_up=lambda bucket: self._in_background(self._tell_standby(bucket, stands=True)),
-            on_standby_ended=lambda bucket: self._in_background(self._tell_standby(bucket, stands=False)),
+            on_caught_up=lambda bucket: self._tell_standby(bucket, stands=True),
+            on_standby_ended=lambda bucket: self._tell_standby(bucket, stands=False),
         )
         self.standing_by: frozenset[int] = frozenset()
         self.commit_listeners: list[CommitListener] = []
         self.round_listeners: list[RoundListener] = []
-        self.upkeep: list[Upkeep] = []
+        self.upkeep: dict[str, Work] = {}
         self.directory = Directory(settings, self.fleet_topics)
         self.generations = Generations(self.fleet_topics)
         self.lag: dict[TopicPartition, int] = {}
@@ -93,7 +91,6 @@ class RoleApp(faust.App):
         self.assigned = False
         self.pulse = self.brokers_heard = clock.monotonic()
         self._signs_of_brokers = (0, 0)
-        self._background: set[asyncio.Task[Any]] = set()
         self._cluster, self._stores, self._clock = cluster, stores, clock
         self._on_effect: OnEffect = lambda name: None
         super().__init__(
@@ -217,15 +214,22 @@ class RoleApp(faust.App):
             self.fleet_settings.role,
             sorted(self.standing_by - mine),
         )
-        if not self._background:
-            self._in_background(self._report_positions())
-            self._in_background(self._watch())
-            self._in_background(self._mend())
-            self._in_background(self._tick())
-            self._in_background(self.directory.follow(self._cluster))
-            for work in self.upkeep:
-                self._in_background(work())
-            self._in_background(self.generations.follow(self._cluster, self._generations_changed))
+        if not self._upkeep_begun:
+            self._begin_upkeep()
+
+    def _begin_upkeep(self) -> None:
+        """What is done from when buckets come here until the worker stops. `upkeep` has more of it, by name."""
+        self._upkeep_begun = True
+        upkeep: dict[str, Work] = {
+            "telling the group our positions": self._report_positions,
+            "watching": self._watch,
+            "mending": self._mend,
+            "telling the time": self._tick,
+            "following the directory": lambda: self.directory.follow(self._cluster),
+            "following generations": lambda: self.generations.follow(self._cluster, self._generations_changed),
+        }
+        for name, work in (upkeep | self.upkeep).items():
+            self._background.keep(name, work)
 
     def _world(self, bucket: int) -> World:
         return World(
@@ -258,11 +262,6 @@ class RoleApp(faust.App):
             listener(shard, rows, emitted)
 
     # In the background
-
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
 
     async def _report_positions(self) -> None:
         """Tell the consumer group where we are, every few seconds: for lag tools alone."""
@@ -323,16 +322,12 @@ class RoleApp(faust.App):
         return self._clock.monotonic() - self.brokers_heard
 
     async def _tick(self) -> None:
-        """Tell the time, as records, to the partitions here that wait for a timer."""
-        sender = RecordSender(self.fleet_settings.brokers)
-        try:
-            while True:
-                await asyncio.sleep(TICK_EVERY_S)
-                await self._tick_once(sender)
-        finally:
-            await sender.close()
+        await tell_the_time(self.fleet_settings.brokers, self._clock, self.holdings.served_shards, lambda: self.drained)
 
-    async def _tell_standby(self, bucket: int, *, stands: bool) -> None:
+    def _tell_standby(self, bucket: int, *, stands: bool) -> None:
+        self._background.once(self._announce_standby(bucket, stands=stands))
+
+    async def _announce_standby(self, bucket: int, *, stands: bool) -> None:
         """Tell the directory that stale answers are to be had here, or no more."""
         announcement = self.directory.announcement(bucket, [a.name for a in self.fleet_agents], standby=True)
         sender = RecordSender(self.fleet_settings.brokers)
@@ -343,25 +338,6 @@ class RoleApp(faust.App):
             log.info("the directory could not be told who stands by for bucket %d: %s", bucket, error)
         finally:
             await sender.close()
-
-    async def _tick_once(self, sender: RecordSender) -> None:
-        try:
-            now = datetime.fromtimestamp(self._clock.epoch_ms() / 1000, UTC)
-            value = msgspec.json.encode({"time": now})
-            shards = self.holdings.served_shards()
-            for partition in sorted({partition for s in shards if (partition := self._tick_of(s))}):
-                await sender.send(partition, None, value)
-        except FleetError as error:
-            log.info("the time could not be told: %s", error)
-
-    def _tick_of(self, shard: Shard) -> TopicPartition | None:
-        """Where to tell a shard the time, if it is to be told."""
-        ticking = shard.agent.ticking
-        if ticking is None or not shard.waits_for_time():
-            return None
-        if ticking.idle is not None and TopicPartition(ticking.idle, shard.partition) not in self.drained:
-            return None
-        return TopicPartition(ticking.topic, shard.partition)
 
     def _positions(self, of: Callable[[Pipeline], Mapping[TopicPartition, int]]) -> Mapping[TopicPartition, int]:
         ready = [pipeline for pipeline in self.holdings.pipelines.values() if pipeline.ready]
@@ -374,8 +350,7 @@ class RoleApp(faust.App):
 
     async def on_stop(self) -> None:
         """Finish the rounds under way, close every pipeline, leave the group; all within the deadline."""
-        for task in self._background:
-            task.cancel()
+        self._background.cancel()
         for task in await self.holdings.close():
             log.warning("a bucket did not close in time and is cut off: it is fenced by its next owner")
             task.cancel()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -12,6 +11,8 @@ from app.buses.chosen import make_bus
 from app.buses.event import BusEvent
 from app.domain.order import ORDER
 from app.projections.orders import ORDERS
+from app.runtime.background import Background
+from app.runtime.clock import SystemClock
 from app.runtime.kafka.cluster import KafkaCluster
 from app.runtime.role import RoleApp
 from app.views.chains import ChainViews
@@ -64,7 +65,7 @@ class LiveViews:
         orders = next(one for one in read_models if one.projection.name == ORDERS.name)
         self._snapshots = Snapshots(places, self._pulse, self._activity, windows, orders)
         self.collector = LiveCollector(self.bus, self.notifier, self.feed)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._background = Background(SystemClock())
         self.bus.subscribe(self._hear)
         app.round_listeners += [self.notifier.round_done, self._pulse.round_done]
 
@@ -94,15 +95,14 @@ class LiveViews:
 
     async def _begin(self, _: web.Application) -> None:
         await self.bus.start()
-        self._tasks = [
-            asyncio.create_task(self.notifier.run()),
-            asyncio.create_task(self._activity.begin(self._cluster, self._tails, self._partitions)),
-        ]
+        self._background.keep("publishing notifications", self.notifier.run)
+        self._background.keep(
+            "reading what happened before",
+            lambda: self._activity.begin(self._cluster, self._tails, self._partitions),
+        )
 
     async def _end(self, _: web.Application) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.stop()
         await self.bus.stop()
         await self._cluster.close()
 
