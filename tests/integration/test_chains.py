@@ -22,6 +22,9 @@ from app.runtime.topics import Topics, partition_of
 from tests.integration.fleet import TestedFleet
 
 TIMEOUT_S = 20.0
+AGO = timedelta(minutes=20)
+"""The stock has half an hour for its answer, a customer a quarter: so much later only the customer is late."""
+STUCK_AFTER_S = 600
 CODECS = {aggregate.category: Codec(aggregate.commands) for aggregate in (ORDER, INVENTORY)}
 
 
@@ -63,7 +66,8 @@ class Shop:
 
 @pytest_asyncio.fixture
 async def shop(fleet: TestedFleet) -> AsyncIterator[Shop]:
-    await fleet.up(*(fleet.worker(role, role) for role in ("commands", "chains", "reads")))
+    roles = ("commands", "chains", "reads")
+    await fleet.up(*(fleet.worker(role, role, chain_stuck_after=str(STUCK_AFTER_S)) for role in roles))
     sender = RecordSender(fleet.settings.brokers)
     async with aiohttp.ClientSession() as session:
         yield Shop(fleet, session, sender)
@@ -90,12 +94,12 @@ async def test_orders_are_shipped_or_cancelled_with_everything_released(shop: Sh
     await shop.until("/orders/greedy", status="cancelled", cancel_reason="out of stock: p0")
     await shop.until("/chains/fulfilment/greedy", finished=True)
 
-    await shop.send(order("late", ("p2", 2)), ago=timedelta(hours=1))
+    await shop.send(order("late", ("p2", 2)), ago=AGO)
     await shop.until("/orders/late", status="cancelled", cancel_reason="not paid in time")
     await shop.send(order("after", ("p2", 2)))
     await shop.until("/chains/fulfilment/after", waiting_for="the customer's payment")
 
-    await shop.send(msgspec.structs.replace(order("stuck", ("p1", 1)), pay_within_s=86_400), ago=timedelta(hours=2))
+    await shop.send(msgspec.structs.replace(order("stuck", ("p1", 1)), pay_within_s=86_400), ago=AGO)
     await shop.until("/chains/fulfilment/stuck", waiting_for="the customer's payment")
     stuck = await shop.until("/chains/fulfilment?stuck=true", next=None)
     assert [(one["id"], one["waiting_for"]) for one in stuck["items"]] == [("stuck", "the customer's payment")]
