@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from app.kernel import Aggregate, Envelope, Event, Outcome, Rejected
 from app.kernel.envelope import version_conflict
 from app.kernel.errors import UndecodableMessage
+from app.kernel.window import LATEST_MS, time_of
 from app.runtime.agent import Agent
 from app.runtime.codec import Codec
 from app.runtime.ports import Record
@@ -77,39 +78,45 @@ class _Decider(Generic[S]):
         if unit.get(OUTCOMES, command_key) is not None:
             return
         snapshot = self.writer.snapshot(unit, command.stream_id)
-        decision = self._decide(snapshot, command)
+        decision, now = self._decide(snapshot, command), _came(record)
         if isinstance(decision, Rejected):
-            outcome = self._outcome(command, snapshot.version, (), decision)
+            outcome = _outcome(command, now, snapshot.version, (), decision)
         else:
             ids = self.writer.append(unit, decision, command, expected_version=snapshot.version)
-            outcome = self._outcome(command, snapshot.version + len(ids), tuple(ids), None)
+            outcome = _outcome(command, now, snapshot.version + len(ids), tuple(ids), None)
         unit.put(OUTCOMES, command_key, outcome)
         value = self._commands.encode_outcome(outcome, self._source)
         unit.emit(self._outcomes_topic, command.stream_id.encode(), value)
-        self._sweep.after(unit, command.time)
+        self._sweep.after(unit, now)
 
     def _decide(self, snapshot: Snapshot[S], command: Envelope[Any]) -> Sequence[Event] | Rejected:
         if command.version is not None and command.version != snapshot.version:
             return version_conflict(command.version, snapshot.version)
         return self._aggregate.decide(snapshot.state, command.message)
 
-    def _outcome(
-        self, command: Envelope[Any], version: int, events: tuple[str, ...], rejected: Rejected | None
-    ) -> Outcome:
-        return Outcome(
-            command.id,
-            type(command.message).wire_name,
-            command.stream_id,
-            version,
-            command.time,
-            events,
-            rejected,
-            command.correlation_id or command.id,
-        )
+
+def _came(record: Record) -> datetime:
+    """When the command came, by the brokers' clock: no sender's clock has its own outcome forgotten, or others'."""
+    return time_of(min(max(record.timestamp, 0), LATEST_MS))
+
+
+def _outcome(
+    command: Envelope[Any], now: datetime, version: int, events: tuple[str, ...], rejected: Rejected | None
+) -> Outcome:
+    return Outcome(
+        command.id,
+        type(command.message).wire_name,
+        command.stream_id,
+        version,
+        now,
+        events,
+        rejected,
+        command.correlation_id or command.id,
+    )
 
 
 class _Sweep:
-    """Forgets outcomes older than their retention, a few rows at a time, measured by the commands' own time."""
+    """Forgets outcomes older than their retention, a few rows at a time."""
 
     def __init__(self, retention: timedelta) -> None:
         self._retention = retention

@@ -29,7 +29,10 @@ class Envelope(msgspec.Struct, Generic[M_co], frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of one command: the stream's version after it and the ids of the events that it appended."""
+    """What became of one command: the stream's version after it and the ids of the events that it appended.
+
+    `time` is when the command came, by the brokers' clock.
+    """
 
     command_id: str
     command: str

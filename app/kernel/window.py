@@ -19,7 +19,8 @@ R = TypeVar("R")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 _DAY_MS = 86_400_000
-_LATEST_MS = (datetime(9000, 1, 1, tzinfo=UTC) - EPOCH) // MILLISECOND
+LATEST_MS = (datetime(9000, 1, 1, tzinfo=UTC) - EPOCH) // MILLISECOND
+"""No time is reckoned with that lies beyond: something may still be added to it."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ class Window(Generic[R]):
 def ms_of(time: datetime) -> int:
     """Whole milliseconds since 1970, UTC: what windows calculate with. What lies before or far beyond is put there."""
     since = time - EPOCH
-    return min(max(since.days * _DAY_MS + since.seconds * 1_000 + since.microseconds // 1_000, 0), _LATEST_MS)
+    return min(max(since.days * _DAY_MS + since.seconds * 1_000 + since.microseconds // 1_000, 0), LATEST_MS)
 
 
 def time_of(ms: int) -> datetime:

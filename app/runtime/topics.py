@@ -113,7 +113,7 @@ class Topics:
     def of_category(self, category: str) -> list[Topic]:
         """The topics of one kind of aggregate."""
         return [
-            Topic(self.commands(category), A_WEEK),
+            Topic(self.commands(category), A_WEEK | BY_THE_BROKERS_CLOCK),
             Topic(self.events(category), FOR_EVER | BY_THE_BROKERS_CLOCK),
             Topic(self.outcomes(category), A_WEEK),
         ]

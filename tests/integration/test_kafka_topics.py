@@ -9,7 +9,8 @@ import pytest
 from app.kernel.errors import BrokerUnavailable, ConfigurationRefused
 from app.local.kafka import LocalKafka
 from app.runtime.kafka.admin import delete_topics, ensure_topics, list_topics
-from app.runtime.topics import COMPACTED, Topic
+from app.runtime.kafka.topic_configs import Difference, differences
+from app.runtime.topics import A_WEEK, BY_THE_BROKERS_CLOCK, COMPACTED, Topic
 
 NOBODY = "127.0.0.1:1"
 """A port that nothing listens on."""
@@ -28,6 +29,14 @@ async def test_topics_are_made_once(kafka: LocalKafka, name: str) -> None:
     assert (found[name], found[f"{name}.one"]) == (3, 1)
     await delete_topics(kafka.brokers, [name, f"{name}.one", "never.made"])
     assert not found.keys() & {name} & (await list_topics(kafka.brokers)).keys()
+
+
+async def test_settings_that_are_not_as_declared_are_told(kafka: LocalKafka, name: str) -> None:
+    await ensure_topics(kafka.brokers, [Topic(name, A_WEEK), Topic(f"{name}.one", COMPACTED)], 1, 1)
+    wanted = [Topic(name, A_WEEK | BY_THE_BROKERS_CLOCK), Topic(f"{name}.one", COMPACTED), Topic("never.made", A_WEEK)]
+    found = await differences(kafka.brokers, wanted, 1)
+    assert found == [Difference(name, "message.timestamp.type", "CreateTime", "LogAppendTime")]
+    assert f"--entity-name {name} --add-config message.timestamp.type=LogAppendTime" in str(found[0])
 
 
 async def test_another_number_of_partitions_is_refused(kafka: LocalKafka, name: str) -> None:

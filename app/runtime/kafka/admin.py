@@ -52,7 +52,7 @@ async def ensure_topics(
             return None
         return made if all(map(_has_leaders, found.values())) else None
 
-    async with _patient(brokers, timeout_s) as patiently:
+    async with patient_admin(brokers, timeout_s) as patiently:
         return await patiently(step)
 
 
@@ -63,7 +63,7 @@ async def list_topics(brokers: str, *, timeout_s: float = 30.0) -> dict[str, int
         found = await admin.describe_topics()
         return {topic["topic"]: len(topic["partitions"]) for topic in found if not topic["is_internal"]}
 
-    async with _patient(brokers, timeout_s) as patiently:
+    async with patient_admin(brokers, timeout_s) as patiently:
         return await patiently(step)
 
 
@@ -80,7 +80,7 @@ async def delete_topics(brokers: str, names: Sequence[str], *, timeout_s: float 
                 _raise(error, f"deleting {name} was refused: {error.__name__}")
         return None
 
-    async with _patient(brokers, timeout_s) as patiently:
+    async with patient_admin(brokers, timeout_s) as patiently:
         await patiently(step)
 
 
@@ -130,7 +130,8 @@ class _Patience:
 
 
 @asynccontextmanager
-async def _patient(brokers: str, timeout_s: float) -> AsyncIterator[_Patience]:
+async def patient_admin(brokers: str, timeout_s: float) -> AsyncIterator[_Patience]:
+    """An admin client whose steps are tried again, through outages, for as long as `timeout_s`."""
     patience = _Patience(Connection(brokers), time.monotonic() + timeout_s)
     try:
         yield patience
