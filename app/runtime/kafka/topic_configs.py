@@ -1,4 +1,4 @@
-"""How topics that exist are kept, beside how they should be: they may be older than this release, or somebody else's."""
+"""How topics that exist are kept, beside how they should be: they may be older than this release, or not ours."""
 
 from __future__ import annotations
 
