@@ -13,6 +13,9 @@ from app.runtime.topics import CHANGELOG_DELETE_RETENTION_S, Topics
 
 log = logging.getLogger(__name__)
 
+CLOCKS_DIFFER_S_MAX = 3_600.0
+"""A store that was written later than it is now, by more than that, has an age that nobody knows."""
+
 Written = dict[bytes, bytes | None]
 
 
@@ -37,7 +40,7 @@ class Replay:
             return bounds.begin
         check_log(shard, progress)
         age_s = (self._clock.epoch_ms() - progress.written_ms) / 1000
-        stale = shard.agent.logged and age_s > CHANGELOG_DELETE_RETENTION_S
+        stale = shard.agent.logged and not -CLOCKS_DIFFER_S_MAX <= age_s <= CHANGELOG_DELETE_RETENTION_S
         if stale or not bounds.begin <= progress.position <= bounds.end:
             log.warning(
                 "%s/%s: the local store is %s: rebuilding it",

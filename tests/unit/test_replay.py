@@ -9,7 +9,7 @@ import pytest
 from app.kernel.errors import OpenRefused
 from app.runtime.agent import Agent
 from app.runtime.ports import LogBounds, LogChunk, Progress, Record
-from app.runtime.replay import Replay
+from app.runtime.replay import CLOCKS_DIFFER_S_MAX, Replay
 from app.runtime.shard import Shard
 from app.runtime.simulated import SimulatedClock, SimulatedRecord
 from app.runtime.table import Table
@@ -59,6 +59,13 @@ def test_a_store_that_is_older_than_tombstones_are_kept_is_begun_again() -> None
     young, old = shard_at(15, age_ms=RETENTION_MS), shard_at(15, age_ms=RETENTION_MS + 1)
     assert (REPLAY.start(young, BOUNDS), REPLAY.start(old, BOUNDS)) == (15, 10)
     assert (young.opened().get(b"k"), old.opened().get(b"k")) == (b"v", None)
+
+
+def test_a_store_from_the_future_tells_no_age_and_is_begun_again() -> None:
+    """The clock was wrong then, or is now: nobody knows which tombstones it has missed."""
+    near, far = (shard_at(15, age_ms=-round(CLOCKS_DIFFER_S_MAX * 1000) - more) for more in (0, 1))
+    assert (REPLAY.start(near, BOUNDS), REPLAY.start(far, BOUNDS)) == (15, 10)
+    assert (near.opened().get(b"k"), far.opened().get(b"k")) == (b"v", None)
 
 
 def test_an_index_has_no_tombstones_and_does_not_age() -> None:
