@@ -81,6 +81,14 @@ def report_to_log(failure: Failure) -> None:
     )
 
 
+def tell(report: Report, failure: Failure) -> None:
+    """Report a failure to a place that may have one of its own: that stops nothing either."""
+    try:
+        report(failure)
+    except Exception:
+        log.exception("%s: the failure could not be reported: %s", failure.subscription, failure.error)
+
+
 @dataclass
 class BusStats:
     """What a bus counts, since it was made."""

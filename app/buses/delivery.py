@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,8 +17,11 @@ from app.buses.contract import (
     Handler,
     Report,
     Subscription,
+    tell,
 )
 from app.buses.event import BusEvent
+
+log = logging.getLogger(__name__)
 
 Admit = Callable[[BusEvent], Awaitable[bool]]
 
@@ -141,7 +145,11 @@ class Delivery:
         numbers = self._lanes[lane]
         try:
             while numbers:
-                await self._handle(*self._waiting.pop(numbers.popleft()))
+                try:
+                    await self._handle(*self._waiting.pop(numbers.popleft()))
+                except Exception:
+                    self._stats.failed += 1
+                    log.exception("%s: an event could not be handed over", self.subscription.name)
         finally:
             del self._lanes[lane]
 
@@ -156,4 +164,4 @@ class Delivery:
             self._stats.handled += 1
         else:
             self._stats.failed += 1
-            self._report(Failure(self.subscription.name, event, error))
+            tell(self._report, Failure(self.subscription.name, event, error))

@@ -12,15 +12,15 @@ letters: at most once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from app.buses.contract import (
     PUBLISH_TIMEOUT_S,
+    STOP_TIMEOUT_S,
     BusStats,
     Handler,
     Report,
@@ -29,14 +29,15 @@ from app.buses.contract import (
     report_to_log,
 )
 from app.buses.event import BusEvent, encode, in_sequence
-from app.buses.kafka_hearing import ATTEMPTS, Hearing, let_go
+from app.buses.kafka_hearing import ATTEMPTS, Hearing
 from app.kernel.errors import BusUnavailable
+from app.runtime.kafka.client import EndableProducer
 from app.runtime.kafka.connection import Connection
+from app.runtime.kafka.lasting import LastingProducer
 from app.runtime.topics import partition_of
 
 Keyed = tuple[bytes, bytes]
 
-LINGER_MS = 2
 BATCH_BYTES_MAX = 256 << 10
 CAUSE_BYTES_MAX = 1_000
 
@@ -52,12 +53,11 @@ class KafkaBus:
     def __init__(self, brokers: str, topic: str, *, report: Report = report_to_log) -> None:
         self.stats = BusStats()
         self._connection = Connection(brokers)
+        self._producer = LastingProducer(self._connection, max_batch_size=BATCH_BYTES_MAX)
         self._topic = topic
         self._report = report
         self._subscriptions = Subscriptions()
         self._hearing: list[Hearing] = []
-        self._producer: Any = None
-        self._starting = asyncio.Lock()
 
     @property
     def listening(self) -> bool:
@@ -73,7 +73,9 @@ class KafkaBus:
         self._subscriptions.check_started()
         if not events:
             return
-        await self._send_batches(events)
+        await self._send(
+            f"{len(events)} events for {self._topic}", lambda producer: self._send_batches(producer, events)
+        )
         self.stats.published += len(events)
 
     async def publish_in_sequence(self, events: Sequence[BusEvent], key: str | None = None) -> None:
@@ -93,52 +95,28 @@ class KafkaBus:
         """See the contract."""
         self._subscriptions.end()
         await asyncio.gather(*(hearing.stop() for hearing in self._hearing))
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            await let_go(producer)
+        await self._producer.close(STOP_TIMEOUT_S)
 
     # Publishing
 
-    async def _send_batches(self, events: Sequence[BusEvent]) -> None:
+    async def _send_batches(self, producer: EndableProducer, events: Sequence[BusEvent]) -> None:
         """In batches made here, one after the other within a partition: a tenth of the cost of single records."""
+        partitions = len(await producer.partitions_for(self._topic))
+        sent = []
+        for number, records in _by_partition(events, partitions).items():
+            for batch in _batches(producer, records):
+                sent.append(await producer.send_batch(batch, self._topic, partition=number))
+        await asyncio.gather(*sent)
+
+    async def _send(self, what: str, send: Callable[[EndableProducer], Awaitable[object]]) -> None:
+        producer: EndableProducer | None = None
         try:
             async with asyncio.timeout(PUBLISH_TIMEOUT_S):
-                producer = await self._started()
-                partitions = len(await producer.partitions_for(self._topic))
-                sent = []
-                for number, records in _by_partition(events, partitions).items():
-                    for batch in _batches(producer, records):
-                        sent.append(await producer.send_batch(batch, self._topic, partition=number))
-                await asyncio.gather(*sent)
+                producer = await self._producer.started()
+                await send(producer)
         except (KafkaError, OSError, TimeoutError) as error:
-            raise BusUnavailable(f"Kafka did not take {len(events)} events for {self._topic}: {error!r}") from error
-
-    async def _send(self, topic: str, records: Sequence[tuple[bytes, bytes, list[tuple[str, bytes]]]]) -> None:
-        try:
-            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
-                producer = await self._started()
-                # One after the other into the producer's buffer, so that a key's order holds; together on their way.
-                sent = [await producer.send(topic, value, key, headers=headers) for key, value, headers in records]
-                await asyncio.gather(*sent)
-        except (KafkaError, OSError, TimeoutError) as error:
-            raise BusUnavailable(f"Kafka did not take {len(records)} events for {topic}: {error!r}") from error
-
-    async def _started(self) -> Any:
-        async with self._starting:
-            if self._producer is None:
-                producer = AIOKafkaProducer(
-                    enable_idempotence=True,
-                    linger_ms=LINGER_MS,
-                    max_batch_size=BATCH_BYTES_MAX,
-                    **self._connection.client_options,
-                )
-                try:
-                    await producer.start()
-                except BaseException:
-                    await producer.stop()
-                    raise
-                self._producer = producer
-        return self._producer
+            self._producer.failed(producer, error)
+            raise BusUnavailable(f"Kafka did not take {what}: {error!r}") from error
 
     async def _bury(self, subscription: Subscription, record: Any, error: Exception) -> None:
         """Keep what a group could not handle, whole, with its cause."""
@@ -151,7 +129,11 @@ class KafkaBus:
             ("source-partition", str(record.partition).encode()),
             ("source-offset", str(record.offset).encode()),
         ]
-        await self._send(dead_letters_of(self._topic), [(record.key or b"", record.value or b"", headers)])
+        topic = dead_letters_of(self._topic)
+        await self._send(
+            f"a dead letter for {topic}",
+            lambda producer: producer.send_and_wait(topic, record.value or b"", record.key or b"", headers=headers),
+        )
         self.stats.dead_lettered += 1
 
 

@@ -14,7 +14,7 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import TopicPartition
 
-from app.buses.contract import STOP_TIMEOUT_S, BusStats, Failure, Report, Subscription
+from app.buses.contract import STOP_TIMEOUT_S, BusStats, Failure, Report, Subscription, tell
 from app.buses.delivery import attempt, in_lanes
 from app.buses.event import BusEvent, decode
 from app.kernel.errors import FleetError, UndecodableMessage
@@ -84,6 +84,9 @@ class Hearing:
                     await self._next(consumer)
             except OUTAGE as error:
                 log.warning("%s lost its consumer and begins anew: %r", self._subscription.name, error)
+                self._stats.reconnects += 1
+            except Exception:
+                log.exception("%s begins anew after an error that nobody expects", self._subscription.name)
                 self._stats.reconnects += 1
             finally:
                 self.listening = False
@@ -181,7 +184,7 @@ class Hearing:
                 return
         if error is not None:
             self._stats.failed += 1
-            self._report(Failure(self._subscription.name, event, error, attempts))
+            tell(self._report, Failure(self._subscription.name, event, error, attempts))
             if self._group is not None:
                 await self._bury(self._subscription, record, error)
 

@@ -41,6 +41,8 @@ from app.buses.contract import (
 from app.buses.delivery import Admit, Delivery
 from app.buses.event import BusEvent, decode, encode, in_sequence
 from app.kernel.errors import BusUnavailable, UndecodableMessage
+from app.runtime.background import Background
+from app.runtime.clock import SystemClock
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +101,7 @@ class RedisBus:
         self._subscriptions = Subscriptions()
         self._deliveries: list[Delivery] = []
         self._mine: dict[str, float] = {}  # keys that were claimed here, and when
-        self._tasks: list[asyncio.Task[None]] = []
+        self._background = Background(SystemClock())
         self._hears = False
 
     @property
@@ -145,18 +147,16 @@ class RedisBus:
             for subscription in subscriptions
         ]
         if self._deliveries:
-            self._tasks.append(asyncio.create_task(self._hear()))
+            self._background.keep("hearing Redis", self._hear)
         if any(subscription.group is not None for subscription in subscriptions):
-            self._tasks.append(asyncio.create_task(self._keep_claims()))
+            self._background.keep("keeping claims in Redis", self._keep_claims)
 
     async def stop(self) -> None:
         """See the contract."""
         self._subscriptions.end()
         self._hears = False
         await asyncio.gather(*(delivery.close(STOP_TIMEOUT_S) for delivery in self._deliveries))
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.stop()
         with contextlib.suppress(*OUTAGE):
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 await self._redis.aclose()
@@ -175,6 +175,7 @@ class RedisBus:
                 if self._hears:
                     log.warning("the bus has lost Redis and connects again: %r", error)
                     self.stats.reconnects += 1
+            finally:
                 self._hears = False
             await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))
             backoff_s = min(2 * backoff_s, BACKOFF_S_MAX)

@@ -87,7 +87,14 @@ class TestedBus(ABC):
 
     def __init__(self) -> None:
         self.failures: list[Failure] = []
+        self.report_fails = False
         self._made: list[EventBus] = []
+
+    def report(self, failure: Failure) -> None:
+        """Where the buses report to."""
+        self.failures.append(failure)
+        if self.report_fails:
+            raise ZeroDivisionError("the place that failures are reported to has one of its own")
 
     def bus(self, waiting_max: int = WAITING_MAX) -> EventBus:
         """A bus on the medium; stopped at the end of the test."""
@@ -127,7 +134,7 @@ class InMemory(TestedBus):
         self.sequential = sequential
 
     def _make(self, waiting_max: int) -> EventBus:
-        return MemoryBus(sequential=self.sequential, waiting_max=waiting_max, report=self.failures.append)
+        return MemoryBus(sequential=self.sequential, waiting_max=waiting_max, report=self.report)
 
 
 class OnRedis(TestedBus):
@@ -138,7 +145,7 @@ class OnRedis(TestedBus):
         self._url, self._channel = url, channel
 
     def _make(self, waiting_max: int) -> EventBus:
-        return RedisBus(self._url, self._channel, waiting_max=waiting_max, report=self.failures.append)
+        return RedisBus(self._url, self._channel, waiting_max=waiting_max, report=self.report)
 
 
 class OnKafka(TestedBus):
@@ -156,4 +163,4 @@ class OnKafka(TestedBus):
         await ensure_topics(self.brokers, topics, PARTITIONS, 1)
 
     def _make(self, waiting_max: int) -> EventBus:
-        return KafkaBus(self.brokers, self.topic, report=self.failures.append)
+        return KafkaBus(self.brokers, self.topic, report=self.report)

@@ -8,14 +8,16 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import TopicPartition as KafkaTopicPartition
 
 import app.buses.delivery
+import app.buses.event
 from app.buses.event import BusEvent
 from app.buses.kafka import KafkaBus, dead_letters_of
 from app.buses.redis import RedisBus
 from app.kernel.errors import BusUnavailable, IllegalTransition
 from app.local.ports import free_ports
-from tests.contract.buses import Ear, InMemory, OnKafka, OnRedis, TestedBus, event, events, until, whole
+from tests.contract.buses import PARTITIONS, Ear, InMemory, OnKafka, OnRedis, TestedBus, event, events, until, whole
 from tests.redis_server import RedisServer
 
 EVERY = ["memory, parallel", "memory, sequential", "redis", "kafka"]
@@ -112,6 +114,18 @@ async def test_a_failing_handler_is_reported_and_everything_else_goes_on(tested:
     assert "Ear" in failure.subscription
     await until(lambda: bus.stats.handled == 5)
     assert bus.stats.failed == 1
+
+
+@on_every_bus
+@pytest.mark.parametrize("group", [None, "one"])
+async def test_a_report_that_fails_stops_nothing(tested: TestedBus, group: str | None) -> None:
+    broken = Ear(broken_for="001")
+    bus = await tested.started(broken, group=group)
+    tested.report_fails = True
+    await bus.publish(*events(6, "a", "b"))
+    await until(lambda: len(broken.heard) == 5)
+    assert broken.ids_of("b") == ["003", "005"]
+    assert [failure.event.id for failure in tested.failures] == ["001"]
 
 
 @on_every_bus
@@ -244,6 +258,47 @@ async def test_nobody_there_holds_up_neither_start_nor_stop(kind: str, monkeypat
 
 
 # Redis: it goes away, and comes back
+
+
+@pytest.mark.bus("kafka")
+async def test_kafka_takes_events_again_where_a_leader_has_lost_some(tested: TestedBus) -> None:
+    """A deposed leader loses what no other replica had: the producer's sequence has a hole, for ever."""
+    ear = Ear()
+    bus = await tested.started(ear)
+    assert isinstance(bus, KafkaBus)
+    await bus.publish(event("before"))
+    for number in range(PARTITIONS):
+        assert bus._producer.present is not None
+        bus._producer.present._txn_manager.increment_sequence_number(KafkaTopicPartition(bus._topic, number), 3)
+    with pytest.raises(BusUnavailable, match="OutOfOrderSequence"):
+        await bus.publish(event("lost"))
+    await bus.publish(event("after"))
+    await until(lambda: ear.ids == ["before", "after"])
+
+
+@pytest.mark.parametrize(
+    ("tested", "decode"),
+    [("redis", "app.buses.redis.decode"), ("kafka", "app.buses.kafka_hearing.decode")],
+    indirect=["tested"],
+)
+async def test_an_error_that_nobody_expects_is_told_and_lived_through(
+    tested: TestedBus, decode: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ear, failures = Ear(), ["a bug"]
+
+    def once(raw: bytes) -> BusEvent:
+        if failures:
+            raise ZeroDivisionError(failures.pop())
+        return app.buses.event.decode(raw)
+
+    bus = await tested.started(ear)
+    monkeypatch.setattr(decode, once)
+    await bus.publish(event("lost"))
+    await until(lambda: not failures and not bus.listening)
+    await until(lambda: bus.listening)
+    await bus.publish(event("heard"))
+    await until(lambda: "heard" in ear.ids)
+    assert "ZeroDivisionError: a bug" in caplog.text
 
 
 @pytest.mark.bus("redis")

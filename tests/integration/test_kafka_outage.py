@@ -9,17 +9,21 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition as KafkaTopicPartition
 
-from app.kernel.errors import BrokerUnavailable, RetryablePipelineError
+from app.buses.event import BusEvent
+from app.buses.kafka import KafkaBus
+from app.kernel.errors import BrokerUnavailable, BusUnavailable, RetryablePipelineError
 from app.local.kafka import LocalKafka
 from app.local.processes import wait_until
 from app.runtime.kafka.admin import ensure_topics
 from app.runtime.kafka.cluster import KafkaCluster
+from app.runtime.kafka.lasting import LastingProducer
 from app.runtime.kafka.sender import RecordSender
 from app.runtime.ports import TopicPartition, TransactionalProducer
 from app.runtime.topics import Topic
@@ -144,14 +148,48 @@ async def test_a_sender_begins_anew_where_the_broker_misses_what_it_sent(
     sender = RecordSender(kafka.brokers, timeout_s=5.0)
     try:
         assert await sender.send(log, None, b"before") == 0
-        assert sender._producer is not None
-        sender._producer._txn_manager.increment_sequence_number(KafkaTopicPartition(*log), 3)
+        assert sender._producer.present is not None
+        sender._producer.present._txn_manager.increment_sequence_number(KafkaTopicPartition(*log), 3)
         with pytest.raises(BrokerUnavailable, match="OutOfOrderSequence"):
             await sender.send(log, None, b"after a hole")
         assert await sender.send(log, None, b"anew") == 1
     finally:
         await sender.close()
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_who_waits_for_a_producer_that_is_given_up_is_told_at_once(
+    kafka: LocalKafka, log: TopicPartition
+) -> None:
+    """Cancelled instead, the caller would take it for its own end: a request that is never answered."""
+    sender, bus = RecordSender(kafka.brokers), KafkaBus(kafka.brokers, log.topic)
+    await bus.start()
+    event = BusEvent("e", "note.noted.v1", "s", datetime(2026, 1, 1, tzinfo=UTC))
+    try:
+        await sender.send(log, None, b"before")
+        await bus.publish(event)
+        with hung(kafka):
+            waiting = [
+                asyncio.create_task(sender.send(log, None, b"meanwhile")),
+                asyncio.create_task(bus.publish(event)),
+            ]
+            for lasting in (sender._producer, bus._producer):
+                await _until_something_waits(lasting)
+                lasting.give_up(lasting.present)
+            for task, told in zip(waiting, (BrokerUnavailable, BusUnavailable), strict=True):
+                with pytest.raises(told, match="ProducerClosed"):
+                    await asyncio.wait_for(task, 3.0)
+    finally:
+        await sender.close()
+        await bus.stop()
+
+
+async def _until_something_waits(lasting: LastingProducer) -> None:
+    assert lasting.present is not None
+    accumulator = lasting.present._message_accumulator
+    async with asyncio.timeout(5.0):
+        while not accumulator._batches and not accumulator._pending_batches:  # noqa: ASYNC110 - inside of aiokafka
+            await asyncio.sleep(0.01)
 
 
 async def test_a_sender_sends_again_after_an_outage(kafka: LocalKafka, log: TopicPartition) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import aiokafka.producer.sender as aiokafka_sender
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import ProducerClosed
 from aiokafka.producer.sender import Sender
 from aiokafka.producer.transaction_manager import TransactionState
 
@@ -92,7 +93,7 @@ class EndableProducer(AIOKafkaProducer):
             *(batch for batches in waiting._batches.values() for batch in batches),
             *waiting._pending_batches,
         ]:
-            batch.future.cancel()
+            batch.failure(ProducerClosed())  # whoever waits for it is told, and not cancelled himself
         await self._end_tasks(timeout_s / 2)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s / 2):
