@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from simulation.process import Process
 
 BACK_OFF_S = 0.1
+TIE_S = 1e-6
+"""A timer may be called this much before its time: what waits for the same moment counts as due."""
 
 
 class Consumer:
@@ -148,7 +150,7 @@ class Consumer:
         for partition in dirty:
             position = self.positions.get(partition)
             log = process.fleet.cluster.find(partition)
-            if self._held.get(partition, 0.0) > process.fleet.loop.time():
+            if self._held.get(partition, 0.0) > process.fleet.loop.time() + TIE_S:
                 continue
             if position is None or log is None or len(self._buffers[partition]) >= limit:
                 continue

@@ -101,10 +101,6 @@ class Injection:
     def _dawn(self) -> None:
         if self._fleet.settled:
             return
-        processes = [worker.process for worker in self._fleet.workers if worker.process is not None]
-        if not all(process.all_restored for process in processes):
-            self._fleet.loop.call_later(0.2, self._dawn)  # no restore takes a day: tombstones would go under its eyes
-            return
         self._fleet.extra_ms += round((CHANGELOG_DELETE_RETENTION_S + 600) * 1000)
         self._fleet.note("time", "a day goes by")
         self._compact()

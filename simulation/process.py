@@ -141,12 +141,6 @@ class Process:
         """Whether its heartbeats arrive."""
         return self.alive and self._awake.is_set() and self.fleet.loop.time() >= self.cut_until_s
 
-    @property
-    def all_restored(self) -> bool:
-        """Whether nothing is being restored here."""
-        held = self.holdings
-        return all(p.ready for p in held.pipelines.values()) and all(s.caught_up for s in held.standbys.values())
-
     def _heartbeat_soon(self) -> None:
         self.fleet.loop.call_later(self._random.random(), self._heartbeat)
 

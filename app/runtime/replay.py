@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from app.kernel.errors import RetryablePipelineError
 from app.runtime.batch import Batch
 from app.runtime.folding import fold_round
 from app.runtime.ports import Clock, LogBounds, LogChunk, Progress, TopicPartition
@@ -55,9 +56,26 @@ class Replay:
 
     def apply(self, shard: Shard, chunk: LogChunk) -> Written:
         """Write what a chunk of the shard's log says; the rows."""
+        self._check_age(shard, chunk)
         rows = self._rows(chunk) if shard.agent.logged else self._folded(shard, chunk)
         shard.opened().write(rows, Progress(chunk.position, shard.log_id, self._clock.epoch_ms()))
         return rows
+
+    def _check_age(self, shard: Shard, chunk: LogChunk) -> None:
+        """Refuse to go on where we stood still for so long that tombstones went meanwhile: `start` then begins anew.
+
+        A log that was merely quiet goes on right where we are, with a record that is young.
+        """
+        progress = shard.opened().progress
+        oldest_ms = self._clock.epoch_ms() - round(CHANGELOG_DELETE_RETENTION_S * 1000)
+        if not shard.agent.logged or progress is None or progress.written_ms >= oldest_ms:
+            return
+        first = chunk.records[0] if chunk.records else None
+        if first is None or first.offset > chunk.start or first.timestamp < oldest_ms:
+            raise RetryablePipelineError(
+                f"{shard.agent.name}/{shard.partition} stood still at {chunk.start} of its log, and tombstones behind "
+                "that may be gone: the local store is rebuilt"
+            )
 
     def _rows(self, chunk: LogChunk) -> Written:
         return {record.key: record.value for record in chunk.records if record.key is not None}

@@ -6,6 +6,10 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.records_to_delete import RecordsToDelete
+from aiokafka.structs import TopicPartition as KafkaTopicPartition
+
 from app.runtime.kafka.admin import delete_topics, ensure_topics
 from app.runtime.kafka.cluster import KafkaCluster
 from app.runtime.ports import Cluster, Header, LogChunk, Record, RecordBatch, TopicPartition, TransactionalProducer
@@ -40,6 +44,10 @@ class TestedCluster(ABC):
     @abstractmethod
     async def delete_topic(self, topic: str) -> None:
         """Delete a topic by its full name."""
+
+    @abstractmethod
+    async def delete_before(self, partition: TopicPartition, offset: int) -> None:
+        """Delete the oldest records, as retention does."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -86,6 +94,10 @@ class InMemory(TestedCluster):
         """Delete a topic."""
         self._simulated.delete_topic(topic)
 
+    async def delete_before(self, partition: TopicPartition, offset: int) -> None:
+        """Delete the oldest records."""
+        self._simulated.log(partition).delete_before(offset)
+
     async def close(self) -> None:
         """Nothing to let go."""
 
@@ -104,6 +116,15 @@ class OnKafka(TestedCluster):
     async def delete_topic(self, topic: str) -> None:
         """Delete a topic."""
         await delete_topics(self._brokers, [topic])
+
+    async def delete_before(self, partition: TopicPartition, offset: int) -> None:
+        """Delete the oldest records."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._brokers)
+        await admin.start()
+        try:
+            await admin.delete_records({KafkaTopicPartition(*partition): RecordsToDelete(offset)})
+        finally:
+            await admin.close()
 
     async def close(self) -> None:
         """Close the cluster's own connection."""

@@ -312,6 +312,23 @@ async def test_a_follower_gets_what_is_committed_as_it_comes(tested: TestedClust
     await producer.close()
 
 
+async def test_a_log_whose_beginning_was_deleted_begins_later(tested: TestedCluster, log: TopicPartition) -> None:
+    producer = await tested.started("p")
+    await producer.produce({log: filled(producer, b"0", b"1", b"2", b"3", b"4")})
+    await producer.commit()
+    assert await tested.values(log, 6) == [b"0", b"1", b"2", b"3", b"4"]
+    await tested.delete_before(log, 3)
+    async with tested.cluster.reader() as reader:
+        bounds = (await reader.bounds([log]))[log]
+        assert (bounds.begin, bounds.end) == (3, 6)
+        chunks = [chunk async for chunk in reader.read({log: bounds.begin}, {log: bounds.end})]
+        assert [record.value for chunk in chunks for record in chunk.records] == [b"3", b"4"]
+        with pytest.raises(RetryablePipelineError):
+            async for _ in reader.read({log: 1}, {log: bounds.end}):
+                pass
+    await producer.close()
+
+
 async def test_an_offset_outside_of_the_log_is_an_error(tested: TestedCluster, log: TopicPartition) -> None:
     async with tested.cluster.reader() as reader:
         with pytest.raises(RetryablePipelineError):

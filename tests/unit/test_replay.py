@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from app.kernel.errors import OpenRefused
+from app.kernel.errors import OpenRefused, RetryablePipelineError
 from app.runtime.agent import Agent
 from app.runtime.ports import LogBounds, LogChunk, Progress, Record
 from app.runtime.replay import CLOCKS_DIFFER_S_MAX, Replay
@@ -66,6 +66,38 @@ def test_a_store_from_the_future_tells_no_age_and_is_begun_again() -> None:
     near, far = (shard_at(15, age_ms=-round(CLOCKS_DIFFER_S_MAX * 1000) - more) for more in (0, 1))
     assert (REPLAY.start(near, BOUNDS), REPLAY.start(far, BOUNDS)) == (15, 10)
     assert (near.opened().get(b"k"), far.opened().get(b"k")) == (b"v", None)
+
+
+def chunk(shard: Shard, *offsets: int, age_ms: int = 0, start: int = 15) -> LogChunk:
+    records = [SimulatedRecord("log", 0, n, b"new", b"1", CLOCK.epoch_ms() - age_ms, ()) for n in offsets]
+    return LogChunk(REPLAY.log_of(shard), start, records, 20)
+
+
+@pytest.mark.parametrize(
+    ("offsets", "age_ms"), [((15, 17), RETENTION_MS + 1), ((16, 17), 0), ((), 0)], ids=["old records", "a hole", "none"]
+)
+def test_who_stood_still_for_so_long_that_tombstones_are_gone_begins_again(
+    offsets: tuple[int, ...], age_ms: int
+) -> None:
+    """It was frozen as it restored or stood by: what is left of the log does not tell what was deleted meanwhile."""
+    shard = shard_at(15, age_ms=RETENTION_MS + 1)
+    with pytest.raises(RetryablePipelineError, match="stood still"):
+        REPLAY.apply(shard, chunk(shard, *offsets, age_ms=age_ms))
+    assert REPLAY.start(shard, BOUNDS) == 10
+    assert shard.opened().progress is None
+
+
+def test_a_log_that_was_quiet_for_long_is_followed_on() -> None:
+    shard = shard_at(15, age_ms=RETENTION_MS + 1)
+    REPLAY.apply(shard, chunk(shard, 15, 17))
+    assert shard.opened().progress == Progress(20, "log", CLOCK.epoch_ms())
+    assert shard.opened().get(b"k") == b"v"
+
+
+def test_a_restore_reads_what_is_as_old_as_can_be() -> None:
+    shard = shard_at(15)
+    REPLAY.apply(shard, chunk(shard, 16, 19, age_ms=100 * RETENTION_MS))
+    assert shard.opened().get(b"new") == b"1"
 
 
 def test_an_index_has_no_tombstones_and_does_not_age() -> None:
