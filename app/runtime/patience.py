@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -22,9 +22,9 @@ def pause_s(failures: int, most_s: float) -> float:
     return min(FIRST_S * 2.0 ** min(failures - 1, _DOUBLINGS_MAX), most_s)
 
 
-async def unless(ended: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+async def unless(ended: asyncio.Event, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run the work, but give it up at once when `ended` is set meanwhile. Raises what the work has raised."""
-    task = asyncio.create_task(work)
+    task = asyncio.create_task(work())
     waiting = asyncio.create_task(ended.wait())
     try:
         await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)

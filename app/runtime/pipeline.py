@@ -163,7 +163,7 @@ class Pipeline:
     async def _attempt(self) -> None:
         self._to(State.OPENING)
         try:
-            await asyncio.wait_for(unless(self._closing, self._open()), self._world.settings.open_timeout)
+            await asyncio.wait_for(unless(self._closing, self._open), self._world.settings.open_timeout)
             if self._closing.is_set():
                 return
             self._to(State.RUNNING)
@@ -273,7 +273,7 @@ class Pipeline:
                 raise self._trouble
             if self._served.changing and not self._closing.is_set():
                 limit_s = self._world.settings.open_timeout
-                await asyncio.wait_for(unless(self._closing, self._change_shards()), limit_s)
+                await asyncio.wait_for(unless(self._closing, self._change_shards), limit_s)
             elif self._must_seek:
                 self._must_seek = False
                 await asyncio.wait_for(self._announce_anew(), self._world.settings.round_timeout)
@@ -353,7 +353,7 @@ class Pipeline:
         self._inbox.drop()
         await self._release()
         pause = pause_s(self._failures, self._world.settings.backoff_max)
-        await unless(self._closing, self._world.clock.sleep(pause))
+        await unless(self._closing, lambda: self._world.clock.sleep(pause))
 
     async def _release(self) -> None:
         """Abort, drop the producer, close the stores. Every step has a deadline; none of them can fail the others."""

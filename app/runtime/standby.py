@@ -63,7 +63,7 @@ class Standby:
     async def run(self) -> None:
         """Follow until `close`. Errors are waited out; a log that must not be followed is left alone, loudly."""
         try:
-            await unless(self._closing, self._follow_for_ever())
+            await unless(self._closing, self._follow_for_ever)
         finally:
             for shard in self.shards:
                 if shard not in self._hand_over:
