@@ -6,9 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 
-from aiokafka.errors import KafkaError
-
-from app.kernel.errors import FleetError
+from app.runtime.patience import EXPECTED
 from app.runtime.ports import Cluster
 from app.runtime.shard import Shard
 
@@ -44,8 +42,9 @@ class TopicGuard:
             await asyncio.sleep(LOOK_EVERY_S)
             try:
                 ids = await self._cluster.topic_ids(sorted(opened))
-            except (KafkaError, OSError, TimeoutError, FleetError) as error:
-                log.debug("the topics' ids are not known now: %r", error)
+            except Exception as error:  # noqa: BLE001 - the next look tries again
+                level = logging.DEBUG if isinstance(error, EXPECTED) else logging.ERROR
+                log.log(level, "the topics' ids are not known now: %r", error)
                 continue
             # Those that are missing may come back as they were, as far as an answer in an outage can tell.
             replaced = sorted(topic for topic, found in ids.items() if found != opened[topic])
