@@ -178,19 +178,22 @@ class Opening:
 
     async def _check_sources(self, shards: Sequence[Shard], group_offset: GroupOffset) -> None:
         sources = sorted({TopicPartition(topic, shard.partition) for shard in shards for topic in shard.agent.sources})
-        bounds = await self._source_bounds(sources, shards)
+        told = {source: await group_offset(source) for source in sources}
+        bounds = await self._source_bounds(sources, shards, told)
         for source in sources:
             readers = [s for s in shards if s.partition == source.partition and source.topic in s.agent.sources]
-            check_group(source, readers, await group_offset(source))
+            check_group(source, readers, told[source], source_end=bounds[source].end)
             for shard in readers:
                 check_position(shard, source.topic, bounds[source], accept_loss=self._rules.accept_loss)
 
     async def _source_bounds(
-        self, sources: Sequence[TopicPartition], shards: Sequence[Shard]
+        self, sources: Sequence[TopicPartition], shards: Sequence[Shard], told: Mapping[TopicPartition, int | None]
     ) -> dict[TopicPartition, LogBounds]:
-        """The sources' bounds. An end before our position is asked for again: a deposed leader tells an old one."""
+        """The sources' bounds. An end before our position, or before what the group was told, is asked for again: a
+        deposed leader tells an old one."""
         furthest = {
-            s: max(shard.position(s.topic) for shard in shards if shard.partition == s.partition) for s in sources
+            s: max(told[s] or 0, *(shard.position(s.topic) for shard in shards if shard.partition == s.partition))
+            for s in sources
         }
         deadline_s = self._clock.monotonic() + SOURCE_END_PATIENCE_S
         async with self._cluster.reader() as reader:

@@ -68,12 +68,13 @@ def check_position(shard: Shard, topic: str, bounds: LogBounds, *, accept_loss: 
         shard.positions[topic] = bounds.begin
 
 
-def check_group(source: TopicPartition, readers: Sequence[Shard], group_offset: int | None) -> None:
+def check_group(source: TopicPartition, readers: Sequence[Shard], group_offset: int | None, *, source_end: int) -> None:
     """Refuse restored positions behind what was once reported to the consumer group: the changelog has lost rows.
 
     An agent that is new to the source has no position yet and may begin at the beginning, beside others that have one;
     until it has come so far as they were then it is behind, and no rows are lost. One that builds a read model anew is
-    behind all others, too.
+    behind all others, too. An agent without a changelog has its rows from the source itself, which it reads on to the
+    end: that a leader told an older one as it was restored is no loss.
     """
     logged = [shard for shard in readers if shard.agent.logged and not shard.agent.building]
     if not group_offset or not logged:
@@ -81,7 +82,8 @@ def check_group(source: TopicPartition, readers: Sequence[Shard], group_offset: 
     topic = source.topic
     known = [shard for shard in logged if topic in shard.positions]
     behind = [s for s in known if s.positions[topic] < group_offset and s.told.get(topic, 0) < group_offset]
-    if behind or all(shard.position(topic) < group_offset for shard in readers):
+    reach = [shard.position(topic) if shard.agent.logged else source_end for shard in readers]
+    if behind or all(position < group_offset for position in reach):
         at = min((shard.positions[topic] for shard in behind or known), default=0)
         raise OpenRefused(
             f"the restored position {at} of {topic}/{source.partition} is behind the group's "

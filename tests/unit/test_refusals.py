@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from aiokafka.errors import ProducerFenced
@@ -152,9 +153,21 @@ async def test_a_changelog_behind_what_the_group_was_told(town: Town) -> None:
 
 def test_one_of_several_readers_behind_what_the_group_was_told() -> None:
     readers = [Shard(COUNTING, 0, positions={"in": 10}), Shard(COUNTING, 0, positions={"in": 9})]
-    check_group(SOURCE, readers, 9)
+    check_group(SOURCE, readers, 9, source_end=20)
     with pytest.raises(OpenRefused, match="restored position 9 of in/0 is behind the group's offset 10"):
-        check_group(SOURCE, readers, 10)
+        check_group(SOURCE, readers, 10, source_end=20)
+
+
+def test_an_index_that_was_restored_to_an_old_end_is_no_evidence_of_lost_rows() -> None:
+    """A deposed leader told where its source ends. It reads on; and an agent that is new beside it has lost nothing."""
+    index = Shard(replace(COUNTING, name="indexing", logged=False), 0, positions={"in": 4})
+    new = Shard(COUNTING, 0)
+    check_group(SOURCE, [index, new], 7, source_end=7)
+    assert new.told == {"in": 7}
+    with pytest.raises(OpenRefused, match="behind the group's offset 7"):
+        check_group(SOURCE, [index, new], 7, source_end=6)
+    with pytest.raises(OpenRefused, match="behind the group's offset 7"):
+        check_group(SOURCE, [Shard(COUNTING, 0)], 7, source_end=7)
 
 
 async def test_a_source_that_ends_before_the_position(town: Town) -> None:
