@@ -182,7 +182,8 @@ class Opening:
         bounds = await self._source_bounds(sources, shards, told)
         for source in sources:
             readers = [s for s in shards if s.partition == source.partition and source.topic in s.agent.sources]
-            check_group(source, readers, told[source], source_end=bounds[source].end)
+            accepted = self._rules.accept_loss
+            check_group(source, readers, told[source], source_end=bounds[source].end, accept_loss=accepted)
             for shard in readers:
                 check_position(shard, source.topic, bounds[source], accept_loss=self._rules.accept_loss)
 

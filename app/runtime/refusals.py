@@ -68,7 +68,14 @@ def check_position(shard: Shard, topic: str, bounds: LogBounds, *, accept_loss: 
         shard.positions[topic] = bounds.begin
 
 
-def check_group(source: TopicPartition, readers: Sequence[Shard], group_offset: int | None, *, source_end: int) -> None:
+def check_group(
+    source: TopicPartition,
+    readers: Sequence[Shard],
+    group_offset: int | None,
+    *,
+    source_end: int,
+    accept_loss: frozenset[str] = frozenset(),
+) -> None:
     """Refuse restored positions behind what was once reported to the consumer group: the changelog has lost rows.
 
     An agent that is new to the source has no position yet and may begin at the beginning, beside others that have one;
@@ -83,14 +90,18 @@ def check_group(source: TopicPartition, readers: Sequence[Shard], group_offset: 
     known = [shard for shard in logged if topic in shard.positions]
     behind = [s for s in known if s.positions[topic] < group_offset and s.told.get(topic, 0) < group_offset]
     reach = [shard.position(topic) if shard.agent.logged else source_end for shard in readers]
-    if behind or all(position < group_offset for position in reach):
+    refused = bool(behind) or all(position < group_offset for position in reach)
+    if refused and topic not in accept_loss:
         at = min((shard.positions[topic] for shard in behind or known), default=0)
+        names = ", ".join(sorted({shard.agent.name for shard in behind or logged}))
         raise OpenRefused(
             f"the restored position {at} of {topic}/{source.partition} is behind the group's "
-            f"offset {group_offset}: the changelog has lost rows. Restore the role's changelog topics before you go on"
+            f"offset {group_offset}: the changelog has lost rows. Restore the role's changelog topics before you go on."
+            f" Where {names} is new, and an older release had the bucket since, nothing is lost: start once with "
+            f"FLEET_ACCEPT_LOSS={topic}"
         )
     for shard in logged:
-        if shard not in known:
+        if shard not in known or shard in behind:
             shard.told[topic] = group_offset
 
 

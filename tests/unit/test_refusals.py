@@ -158,6 +158,16 @@ def test_one_of_several_readers_behind_what_the_group_was_told() -> None:
         check_group(SOURCE, readers, 10, source_end=20)
 
 
+def test_an_agent_that_an_older_release_knew_nothing_of_goes_on_where_a_person_says_so() -> None:
+    """A new release had the bucket, then an older one, then the new one again: no row was lost, but nobody can tell."""
+    older, new = Shard(COUNTING, 0, positions={"in": 9}), Shard(COUNTING, 0, positions={"in": 3})
+    with pytest.raises(OpenRefused, match=r"older release .* FLEET_ACCEPT_LOSS=in"):
+        check_group(SOURCE, [older, new], 9, source_end=9)
+    check_group(SOURCE, [older, new], 9, source_end=9, accept_loss=frozenset({"in"}))
+    assert (older.told, new.told) == ({}, {"in": 9})
+    check_group(SOURCE, [older, new], 9, source_end=9)
+
+
 def test_an_index_that_was_restored_to_an_old_end_is_no_evidence_of_lost_rows() -> None:
     """A deposed leader told where its source ends. It reads on; and an agent that is new beside it has lost nothing."""
     index = Shard(replace(COUNTING, name="indexing", logged=False), 0, positions={"in": 4})
