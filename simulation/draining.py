@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Set
 from typing import TYPE_CHECKING
 
 from app.runtime.lifecycle import State
+from simulation.witnesses import HEARING
 from simulation.worker import Worker
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 DRAIN_S_MAX = 120.0
 LOOK_EVERY_S = 0.25
+FALSE_ALARM = re.compile(rf"Where {HEARING} is new, .* FLEET_ACCEPT_LOSS=(\S+)")
 
 
 async def drained(fleet: Fleet, when: str) -> bool:
@@ -21,12 +24,34 @@ async def drained(fleet: Fleet, when: str) -> bool:
     quiet, why = 0, ""
     for _ in range(int(DRAIN_S_MAX / LOOK_EVERY_S)):
         await asyncio.sleep(LOOK_EVERY_S)
+        await _heed_false_alarms(fleet)
         why = _unfinished(fleet)
         quiet = 0 if why else quiet + 1
         if quiet == 2:
             return True
     fleet.watch.report("everything drains", f"{when}: {why}")
     return False
+
+
+async def _heed_false_alarms(fleet: Fleet) -> None:
+    """Do as a refusal says that may be a false alarm: an agent is new, and workers without it had its bucket since.
+
+    The worker is started once with the topic accepted. Had rows been lost all the same, the checks of the end say so.
+    """
+    if not fleet.scene.late_witness:
+        return
+    for worker in fleet.workers:
+        process = worker.process
+        if process is None:
+            continue
+        pipelines = process.holdings.pipelines.values()
+        said = [FALSE_ALARM.search(pipeline.refusal or "") for pipeline in pipelines]
+        if topics := {found[1] for found in said if found}:
+            accepted = ",".join(sorted(topics | worker.settings.loss_accepted))
+            worker.settings = worker.settings.model_copy(update={"accept_loss": accepted})
+            await fleet.restart(worker, process)
+        elif worker.settings.accept_loss and pipelines and all(pipeline.ready for pipeline in pipelines):
+            worker.settings = worker.settings.model_copy(update={"accept_loss": ""})
 
 
 def _unfinished(fleet: Fleet) -> str:
