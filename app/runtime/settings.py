@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     adopt: str = Field(default="", max_length=4_096)
     """Transactional ids, separated by commas, whose state this worker takes over: after regrouping roles only."""
     accept_loss: str = Field(default="", max_length=4_096)
-    """Topics, separated by commas, whose records were deleted before they were handled, to go on without them."""
+    """Topics, separated by commas: go on without records that were deleted unhandled, or as a refusal says."""
 
     web_host: str = "127.0.0.1"
     """Address that the views listen on."""
