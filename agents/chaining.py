@@ -126,8 +126,7 @@ class _Chainer(Generic[S]):
                 break
             unit.put(TIMERS, key, None)
             instance = unit.get(self.instances, id_.encode())
-            set_for = None if instance is None else instance.timers.get(name)
-            if instance is None or set_for is None or timer_key(set_for, name, id_) != key:
+            if instance is None or name not in instance.timers or timer_key(instance.timers[name], name, id_) != key:
                 continue  # it was cancelled, or set anew
             timers = {other: at for other, at in instance.timers.items() if other != name}
             instance = msgspec.structs.replace(instance, timers=timers)

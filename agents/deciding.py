@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from app.kernel import Aggregate, Envelope, Event, Outcome, Rejected
 from app.kernel.envelope import version_conflict
 from app.kernel.errors import UndecodableMessage
-from app.kernel.window import LATEST_MS, time_of
+from app.kernel.window import in_reach, time_of
 from app.runtime.agent import Agent
 from app.runtime.codec import Codec
 from app.runtime.ports import Record
@@ -97,7 +97,7 @@ class _Decider(Generic[S]):
 
 def _came(record: Record) -> datetime:
     """When the command came, by the brokers' clock: no sender's clock has its own outcome forgotten, or others'."""
-    return time_of(min(max(record.timestamp, 0), LATEST_MS))
+    return time_of(in_reach(record.timestamp))
 
 
 def _outcome(

@@ -213,7 +213,7 @@ class _Rebalances(ConsumerRebalanceListener):
 
 
 async def let_go(client: Any) -> None:
-    """Stop a consumer or producer within the deadline, whatever state it is in.
+    """Stop a consumer within the deadline, whatever state it is in.
 
     In a task of its own: aiokafka awaits tasks that it has cancelled, and so can end as if we were cancelled.
     """

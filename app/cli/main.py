@@ -22,7 +22,7 @@ from app.cli.trace import grow, read_correlated, show
 from app.cli.where import DIRECTORY, brokers_here
 from app.local.errors import TOLD_IN_A_SENTENCE
 from app.local.fleet import LocalFleet, Plan, one_at_a_time
-from app.local.topics import check_topics, make_topics
+from app.local.topics import make_and_check_topics
 from app.runtime.settings import describe_settings, load_settings
 from app.runtime.topics import Topics
 
@@ -100,9 +100,9 @@ def status() -> None:
 def topics() -> None:
     """Make the fleet's topics on the Kafka that FLEET_BROKERS names, and tell what of those there is kept otherwise."""
     s = load_settings()
-    made = asyncio.run(make_topics(s))
+    made, different = asyncio.run(make_and_check_topics(s))
     click.echo("\n".join(f"made {name}" for name in made) or "every topic is there")
-    for difference in asyncio.run(check_topics(s)):
+    for difference in different:
         click.echo(str(difference), err=True)
 
 

@@ -193,7 +193,12 @@ class Window(Generic[R]):
 def ms_of(time: datetime) -> int:
     """Whole milliseconds since 1970, UTC: what windows calculate with. What lies before or far beyond is put there."""
     since = time - EPOCH
-    return min(max(since.days * _DAY_MS + since.seconds * 1_000 + since.microseconds // 1_000, 0), LATEST_MS)
+    return in_reach(since.days * _DAY_MS + since.seconds * 1_000 + since.microseconds // 1_000)
+
+
+def in_reach(ms: int) -> int:
+    """The nearest time, in milliseconds since 1970, that can be reckoned with: whoever told it, and whatever it was."""
+    return min(max(ms, 0), LATEST_MS)
 
 
 def time_of(ms: int) -> datetime:

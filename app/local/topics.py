@@ -13,18 +13,21 @@ from app.runtime.topics import PROJECTIONS, Topic, Topics
 
 async def make_topics(s: Settings, catalogue: Catalogue = CATALOGUE) -> list[str]:
     """Make the topics that are missing; their names. Generations that were let go of keep theirs deleted."""
+    return (await _made(s, catalogue))[0]
+
+
+async def make_and_check_topics(s: Settings, catalogue: Catalogue = CATALOGUE) -> tuple[list[str], list[Difference]]:
+    """The same; and what of the topics is kept otherwise than it should be."""
+    made, declared = await _made(s, catalogue)
+    return made, await differences(s.brokers, declared, s.replication)
+
+
+async def _made(s: Settings, catalogue: Catalogue) -> tuple[list[str], list[Topic]]:
+    """What was made, and all that should be there."""
     topics = Topics(s.topic_prefix)
     first = Topic(topics.projections, PROJECTIONS.config, PROJECTIONS.partitions)
     made = await ensure_topics(s.brokers, [first], s.partitions, s.replication)
-    return made + await ensure_topics(s.brokers, await _declared(s, catalogue), s.partitions, s.replication)
-
-
-async def check_topics(s: Settings, catalogue: Catalogue = CATALOGUE) -> list[Difference]:
-    """What of the topics is kept otherwise than it should be."""
-    return await differences(s.brokers, await _declared(s, catalogue), s.replication)
-
-
-async def _declared(s: Settings, catalogue: Catalogue) -> list[Topic]:
-    generations = Generations(Topics(s.topic_prefix))
+    generations = Generations(topics)
     await generations.load(KafkaCluster(s.brokers))
-    return catalogue.topics(s, generations.standings)
+    declared = catalogue.topics(s, generations.standings)
+    return made + await ensure_topics(s.brokers, declared, s.partitions, s.replication), declared

@@ -178,14 +178,14 @@ class Opening:
 
     async def _check_sources(self, shards: Sequence[Shard], group_offset: GroupOffset) -> None:
         sources = sorted({TopicPartition(topic, shard.partition) for shard in shards for topic in shard.agent.sources})
+        accepted = self._rules.accept_loss
         told = {source: await group_offset(source) for source in sources}
         bounds = await self._source_bounds(sources, shards, told)
         for source in sources:
             readers = [s for s in shards if s.partition == source.partition and source.topic in s.agent.sources]
-            accepted = self._rules.accept_loss
             check_group(source, readers, told[source], source_end=bounds[source].end, accept_loss=accepted)
             for shard in readers:
-                check_position(shard, source.topic, bounds[source], accept_loss=self._rules.accept_loss)
+                check_position(shard, source.topic, bounds[source], accept_loss=accepted)
 
     async def _source_bounds(
         self, sources: Sequence[TopicPartition], shards: Sequence[Shard], told: Mapping[TopicPartition, int | None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -15,6 +16,14 @@ EXPECTED = (KafkaError, OSError, TimeoutError, RetryablePipelineError)
 
 FIRST_S = 0.1
 _DOUBLINGS_MAX = 20
+
+
+def tell_trouble(log: logging.Logger, error: BaseException, text: str, *args: object) -> None:
+    """Warn of what was expected; tell of everything else with where it came from."""
+    if isinstance(error, EXPECTED):
+        log.warning(f"{text}: %r", *args, error)
+    else:
+        log.error(text, *args, exc_info=error)
 
 
 def pause_s(failures: int, most_s: float) -> float:

@@ -13,7 +13,7 @@ from app.runtime.guarding import TopicGuard
 from app.runtime.inbox import Inbox, Waiting, settle
 from app.runtime.lifecycle import State, check_step
 from app.runtime.opening import Opening, OpeningRules, TopicsMissing
-from app.runtime.patience import EXPECTED, pause_s, unless
+from app.runtime.patience import pause_s, tell_trouble, unless
 from app.runtime.ports import TopicPartition, TransactionalProducer
 from app.runtime.rounds import Plan, Terms, fold_plan, plan_round, write_round
 from app.runtime.served import Served
@@ -180,11 +180,11 @@ class Pipeline:
         await producer.start()
         world.on_effect("fenced")
         wanted, opening = self._served.wanted, self._opening()
-        self._served.take(wanted, instead_of=wanted)
+        self._served.take(wanted)
         beside = [shard for shard in wanted if shard.agent.building]
         await opening.open(producer, [shard for shard in wanted if shard not in beside], world.group_offset)
         out = await self._open_beside(opening, producer, beside)
-        self._served.take(tuple(shard for shard in wanted if shard not in out), instead_of=wanted)
+        self._served.take(wanted, but=out)
         world.on_effect("restored")
         self._must_announce = False
         await self._announce(producer)
@@ -234,7 +234,7 @@ class Pipeline:
         new = [shard for shard in wanted if shard not in served.now]
         gone = [shard for shard in served.now if shard not in wanted]
         out = await self._open_beside(opening, producer, new)
-        self._served.take(tuple(shard for shard in wanted if shard not in out), instead_of=wanted)
+        served.take(wanted, but=out)
         await self._announce(producer)
         for shard in gone:
             await self._catching_up.leave(shard)
@@ -346,10 +346,7 @@ class Pipeline:
         self._to(State.RECOVERING)
         self._failures += 1
         self.stats.failed(error)
-        if isinstance(error, EXPECTED):
-            log.warning("%s starts over (%d): %r", self.transactional_id, self._failures, error)
-        else:
-            log.error("%s starts over (%d)", self.transactional_id, self._failures, exc_info=error)
+        tell_trouble(log, error, "%s starts over (%d)", self.transactional_id, self._failures)
         self._inbox.drop()
         await self._release()
         pause = pause_s(self._failures, self._world.settings.backoff_max)

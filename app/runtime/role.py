@@ -70,7 +70,7 @@ class RoleApp(faust.App):
         self.fleet_topics = Topics(settings.topic_prefix)
         self._agents_of = agents_of
         self.fleet_agents = checked(agents_of({}))
-        self._background, self._upkeep_begun = Background(clock), False
+        self._background = Background(clock)
         self.holdings = Holdings(
             settings,
             lambda: self.fleet_agents,
@@ -205,7 +205,7 @@ class RoleApp(faust.App):
     async def _assigned(self, app: Any, assigned: Iterable[TP], **_: Any) -> None:
         mine = self.holdings.whole({TopicPartition(tp.topic, tp.partition) for tp in assigned}, self.source_topics)
         self.holdings.assign(mine, self.standing_by)
-        self.assigned = True
+        first, self.assigned = not self.assigned, True
         self.brokers_heard = self._clock.monotonic()  # they have just let us into the group
         log.info(
             "%s serves buckets %s of %s, stands by for %s",
@@ -214,12 +214,11 @@ class RoleApp(faust.App):
             self.fleet_settings.role,
             sorted(self.standing_by - mine),
         )
-        if not self._upkeep_begun:
+        if first:
             self._begin_upkeep()
 
     def _begin_upkeep(self) -> None:
         """What is done from when buckets come here until the worker stops. `upkeep` has more of it, by name."""
-        self._upkeep_begun = True
         upkeep: dict[str, Work] = {
             "telling the group our positions": self._report_positions,
             "watching": self._watch,

@@ -33,12 +33,12 @@ class Served:
         self.wanted = tuple(shards)
         return True
 
-    def take(self, shards: tuple[Shard, ...], *, instead_of: tuple[Shard, ...]) -> None:
-        """Serve these from now on. What was asked for meanwhile still is."""
-        if self.wanted is instead_of:
-            self.wanted = shards
-        self.now = shards
-        self.readers = readers_of(shards)
+    def take(self, wanted: tuple[Shard, ...], *, but: Sequence[Shard] = ()) -> None:
+        """Serve what was `wanted` from now on, but for some. What was asked for meanwhile still is."""
+        self.now = tuple(shard for shard in wanted if shard not in but) if but else wanted
+        if self.wanted is wanted:
+            self.wanted = self.now
+        self.readers = readers_of(self.now)
 
     def known(self) -> Sequence[Shard]:
         """Those that are served and those that are wanted, each once."""

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 
 from app.kernel.errors import FleetError, OpenRefused
-from app.runtime.patience import EXPECTED, pause_s, unless
+from app.runtime.patience import pause_s, tell_trouble, unless
 from app.runtime.ports import Clock, Cluster, LogBounds, StoreFactory, TopicPartition
 from app.runtime.replay import Replay, Written
 from app.runtime.shard import META_KEY, Shard
@@ -82,10 +82,7 @@ class Standby:
     async def _begin_again(self, error: Exception) -> None:
         self._failures += 1
         self.caught_up = False
-        if isinstance(error, EXPECTED):
-            log.warning("standing by for bucket %d begins again (%d): %r", self.bucket, self._failures, error)
-        else:
-            log.error("standing by for bucket %d begins again (%d)", self.bucket, self._failures, exc_info=error)
+        tell_trouble(log, error, "standing by for bucket %d begins again (%d)", self.bucket, self._failures)
         for shard in self.shards:
             self._release(shard)
         await self._clock.sleep(pause_s(self._failures, BACKOFF_S_MAX))
